@@ -1,0 +1,1 @@
+//! The resource types: Task, Function and their parts.

@@ -1,0 +1,1 @@
+//! The controller: turns Tasks into pods and pods into results.

@@ -1,0 +1,21 @@
+//! Errand runs containers as tasks on Kubernetes.
+//!
+//! Data flows one way round: client -> Task -> [`engine`] -> pod -> [`runner`] -> pod -> [`engine`] -> Task.
+//!
+//! - [`crd`]: Task, Function and their parts: types, schema, CEL rules. No I/O.
+//! - [`handover`]: what the engine tells the supervisor (arguments) and what the supervisor leaves behind (evidence).
+//! - [`engine`]: the controller. Decides purely, acts thinly.
+//! - [`runner`]: the supervisor that runs inside a container.
+//! - [`local`]: the embedded plane: API server, scheduler and node on one machine.
+//! - [`cli`]: one file per subcommand; wires the rooms together.
+//! - [`telemetry`]: logs and metrics.
+//!
+//! Imports go one way: `crd` <- `handover` <- `engine`, `runner`; `local` imports none of them; `cli` imports all.
+
+pub mod cli;
+pub mod crd;
+pub mod engine;
+pub mod handover;
+pub mod local;
+pub mod runner;
+pub mod telemetry;

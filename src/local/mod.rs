@@ -1,0 +1,4 @@
+//! The embedded plane: a Kubernetes-style API server and a node on one machine. It knows
+//! Kubernetes' rules and none of Errand's.
+pub mod api;
+pub mod node;

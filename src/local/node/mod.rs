@@ -1,0 +1,1 @@
+//! The node of the embedded plane: runs pods on this machine.

@@ -1,0 +1,1 @@
+//! The supervisor that runs inside a container (`errand runner`).
