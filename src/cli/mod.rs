@@ -1,1 +1,50 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand. `main.rs` parses and calls [`run`].
+
+mod crds;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs containers as tasks on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "errand", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the CustomResourceDefinitions, or write them to a folder.
+    Crds(crds::Args),
+}
+
+/// Runs the chosen subcommand; what it returns is the exit code of the process.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Crds(args) => report(crds::run(&args)),
+    }
+}
+
+fn report<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("errand: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its sources in one line: each variant says what was attempted, its source says why it failed.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
