@@ -51,9 +51,15 @@ impl FromStr for Duration {
     type Err = DurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed: kube::core::Duration = text.parse().map_err(|_| DurationError::Parse {
+        let refused = || DurationError::Parse {
             text: text.to_owned(),
-        })?;
+        };
+        // kube's parser also takes signs, micro- and nanoseconds and empty text, which the schema's pattern refuses.
+        let ends_in_unit = text.ends_with(['h', 'm', 's']);
+        if !ends_in_unit || text.contains(|c: char| !c.is_ascii_digit() && !".hms".contains(c)) {
+            return Err(refused());
+        }
+        let parsed: kube::core::Duration = text.parse().map_err(|_| refused())?;
         let value = time::Duration::from(parsed);
         if value > MAX {
             return Err(DurationError::Range {
