@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::chain::chain;
+
 /// Runs containers as tasks on Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "errand", version, max_term_width = 100)]
@@ -35,16 +37,4 @@ fn report<E: std::error::Error>(outcome: Result<(), E>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error and its sources in one line: each variant says what was attempted, its source says why it failed.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
