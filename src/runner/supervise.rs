@@ -118,26 +118,39 @@ impl Run {
     /// Takes the command's end, and those of the orphans that became ours.
     fn reap(&mut self) {
         loop {
-            if self.ended.is_none()
-                && let Ok(Some(status)) = self.child.try_wait()
-            {
-                self.ended = Some((status, Timestamp::now()));
-                self.timeline.end(Instant::now());
-                self.lanes.iter_mut().for_each(Lane::command_ended);
-            }
+            self.take_end();
             let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
             let pid = match waitid(Id::All, peek) {
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Err(Errno::EINTR) => continue,
                 Ok(status) => status.pid(),
                 // Ended by a signal that has no name here; a real-time signal, most likely.
-                Err(_) => None,
+                Err(_) => {
+                    self.take_end();
+                    None
+                }
             };
             // The command itself is taken above, where its status has every signal's number.
-            if pid != Some(self.pid) || self.ended.is_some() {
+            if pid != Some(self.pid) {
                 let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             }
         }
+    }
+
+    fn take_end(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        let status = match self.child.try_wait() {
+            Ok(None) => return,
+            Ok(Some(status)) => status,
+            // Taken among the orphans, in the instant between two looks, and of unknown status therefore: only a
+            // real-time signal gets there.
+            Err(_) => ExitStatus::from_raw(Signal::SIGKILL as i32),
+        };
+        self.ended = Some((status, Timestamp::now()));
+        self.timeline.end(Instant::now());
+        self.lanes.iter_mut().for_each(Lane::command_ended);
     }
 
     /// Gives up what would keep an ended command's run open.

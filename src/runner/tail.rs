@@ -112,7 +112,8 @@ mod tests {
             prop_assert_eq!(total, stream.len() as u64);
             prop_assert!(stream.ends_with(&tail));
             let whole = stream.len() <= limit;
-            prop_assert!(if whole { tail == stream } else { tail.len() <= limit && tail.len() * 2 + 8 >= limit });
+            let fits = if whole { tail == stream } else { tail.len() <= limit && tail.len() * 2 + 8 >= limit };
+            prop_assert!(fits, "{} bytes kept of {total}", tail.len());
         }
     }
 }
