@@ -46,7 +46,8 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 
 /// Runs the command, leaves the evidence, and returns the exit code for the process.
 ///
-/// Blocks the signals that it forwards, for good: call it from the only thread of a process that ends afterwards.
+/// Takes the process over: it handles signals, and ends whatever else the process has as children. Relies on
+/// SIGPIPE being ignored, as Rust's runtime does it.
 pub fn run(args: SuperviseArgs) -> ExitCode {
     let outcome = match supervise::run(&args) {
         Ok(outcome) => outcome,

@@ -21,7 +21,8 @@ const READS: usize = 16;
 /// Our stdout or stderr.
 pub(super) struct Sink {
     fd: OwnedFd,
-    open: bool,
+    /// Why nothing is written any more.
+    closed: Option<&'static str>,
     last: Option<u8>,
     dropped: u64,
     moved: Instant,
@@ -35,7 +36,7 @@ impl Sink {
         };
         Ok(Self {
             fd,
-            open: true,
+            closed: None,
             last: None,
             dropped: 0,
             moved: Instant::now(),
@@ -49,7 +50,7 @@ impl Sink {
     /// no longer than what a pipe then takes.
     pub(super) fn offer(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0;
-        while self.open && done < bytes.len() && self.ready() {
+        while self.closed.is_none() && done < bytes.len() && self.ready() {
             let chunk = &bytes[done..bytes.len().min(done + CHUNK)];
             match write(&self.fd, chunk) {
                 Ok(0) | Err(Errno::EAGAIN) => break,
@@ -59,10 +60,10 @@ impl Sink {
                     self.moved = Instant::now();
                 }
                 Err(Errno::EINTR) => {}
-                Err(_) => self.open = false,
+                Err(_) => self.closed = Some("standard output is closed"),
             }
         }
-        if self.open {
+        if self.closed.is_none() {
             return done;
         }
         self.dropped += (bytes.len() - done) as u64;
@@ -71,11 +72,12 @@ impl Sink {
 
     /// Nobody takes anything any more.
     pub(super) fn give_up(&mut self) {
-        self.open = false;
+        self.closed.get_or_insert("nobody reads standard output");
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.open
+    /// Why nothing is written any more, if that is so. Asked of stdout only.
+    pub(super) fn closed(&self) -> Option<&'static str> {
+        self.closed
     }
 
     /// The last byte that went out ends no line.

@@ -272,15 +272,16 @@ impl Run {
                 let sink = &mut self.lanes[0].sink;
                 let taken = sink.offer(rest);
                 rest = rest.get(taken..).unwrap_or_default();
-                if !sink.is_open() {
-                    return Err("standard output is closed");
+                if let Some(why) = sink.closed() {
+                    return Err(why);
                 }
                 if rest.is_empty() {
                     break;
                 }
                 let until = self.timeline.stall_until(sink.moved().max(waiting_since));
                 if until.is_some_and(|until| until <= Instant::now()) {
-                    return Err("nobody takes standard output any more");
+                    sink.give_up();
+                    continue;
                 }
                 wait(
                     &mut [self.lanes[0].sink.poll_fd(), readable(self.signals.as_fd())],
