@@ -20,12 +20,16 @@ pub struct Cli {
 enum Command {
     /// Print the CustomResourceDefinitions, or write them to a folder.
     Crds(crds::Args),
+    /// Run a command under supervision; what containers of Tasks start with.
+    #[command(hide = true)]
+    Runner(crate::handover::args::SuperviseArgs),
 }
 
 /// Runs the chosen subcommand; what it returns is the exit code of the process.
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Crds(args) => report(crds::run(&args)),
+        Command::Runner(args) => crate::runner::run(args),
     }
 }
 

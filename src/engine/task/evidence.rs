@@ -303,3 +303,7 @@ pub fn with_status(result: Option<TaskResult>, reason: Reason) -> TaskResult {
     }
     result
 }
+
+#[cfg(test)]
+#[path = "evidence_tests.rs"]
+mod tests;

@@ -398,3 +398,7 @@ pub fn join(reason: &str, words: &str) -> String {
 fn text(duration: Duration) -> String {
     crate::crd::Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).to_string()
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

@@ -289,3 +289,7 @@ pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     }
     Some(Value::Object(patch))
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;
