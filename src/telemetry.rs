@@ -142,3 +142,65 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        telemetry: Args,
+    }
+
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
+        Cli::try_parse_from([&["errand"], args].concat()).map(|cli| cli.telemetry)
+    }
+
+    #[test]
+    fn options_are_read_and_a_bad_filter_is_refused_at_once() {
+        let args = parse(&["--log-level", "debug,kube=trace", "--log-format", "json"]).unwrap();
+        assert_eq!(
+            (args.log_level.0.as_str(), args.log_format),
+            ("debug,kube=trace", Format::Json)
+        );
+        assert!(
+            parse(&["--log-level", "errand=loud"])
+                .unwrap_err()
+                .to_string()
+                .contains("--log-level")
+        );
+        assert!(parse(&["--log-format", "xml"]).is_err());
+    }
+
+    #[test]
+    fn nothing_means_info() {
+        assert_eq!(filter(" ").unwrap(), Filter("info".to_owned()));
+        assert_eq!(Args::default().log_level, Filter("info".to_owned()));
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        let plain = Filter("debug".to_owned()).build().unwrap().to_string();
+        assert!(plain.contains("kube=warn") && plain.contains("debug"), "{plain}");
+        let named = Filter("info,kube=trace".to_owned()).build().unwrap().to_string();
+        assert!(
+            named.contains("kube=trace") && !named.contains("kube=warn"),
+            "{named}"
+        );
+    }
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("could not read the key")]
+        struct Outer(#[source] io::Error);
+        let outer = Outer(io::Error::other("the disk is gone"));
+        assert_eq!(chain(&outer), "could not read the key: the disk is gone");
+        #[derive(Debug, thiserror::Error)]
+        #[error("repeats: {0}")]
+        struct Repeats(#[source] io::Error);
+        assert_eq!(chain(&Repeats(io::Error::other("x"))), "repeats: x");
+    }
+}

@@ -200,3 +200,145 @@ impl Publisher {
         tracing::debug!(error = %why, ?namespace, ?name, reason = %event.reason, "event was not published");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{convert::Infallible, sync::Arc};
+
+    use http_body_util::BodyExt as _;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::sync::Semaphore;
+
+    type Requests = mpsc::UnboundedReceiver<(String, Value)>;
+
+    /// An API that takes an Event for each permit of the gate, and says which.
+    fn api() -> (Client, Requests, Arc<Semaphore>) {
+        let (sender, requests) = mpsc::unbounded_channel();
+        let gate = Arc::new(Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (sender, open) = (sender.clone(), Arc::clone(&open));
+            async move {
+                open.acquire().await.unwrap().forget();
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let value: Value = serde_json::from_slice(&body).unwrap();
+                let refused = value["reason"] == "Refused";
+                sender
+                    .send((format!("{} {}", head.method, head.uri.path()), value))
+                    .unwrap();
+                let (code, answer) = if refused {
+                    (
+                        403,
+                        json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403})
+                            .to_string(),
+                    )
+                } else {
+                    (201, String::from_utf8(body.to_vec()).unwrap())
+                };
+                let answer = http::Response::builder()
+                    .status(code)
+                    .body(Body::from(answer.into_bytes()));
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        (Client::new(service, "default"), requests, gate)
+    }
+
+    fn task(version: &str) -> Task {
+        let mut task = Task::new("t1", crate::crd::TaskSpec::default());
+        task.metadata.namespace = Some("ns".into());
+        task.metadata.uid = Some("u1".into());
+        task.metadata.resource_version = Some(version.into());
+        task
+    }
+
+    fn start(client: Client) -> (Events, JoinHandle<()>, Counter, CancellationToken) {
+        let (dropped, shutdown) = (Counter::default(), CancellationToken::new());
+        let (events, publisher) =
+            Events::start(client, Some("pod-1".into()), dropped.clone(), shutdown.clone());
+        (events, publisher, dropped, shutdown)
+    }
+
+    #[tokio::test]
+    async fn an_event_is_published_and_a_repeat_is_folded_into_a_series() {
+        let (client, mut requests, gate) = api();
+        gate.add_permits(10);
+        let (events, _publisher, dropped, _) = start(client);
+        events.warn(&task("1"), "ImagePullFailed", "Start", "no such image");
+        events.warn(&task("2"), "ImagePullFailed", "Start", "no such image");
+        let (first, event) = requests.recv().await.unwrap();
+        assert_eq!(first, "POST /apis/events.k8s.io/v1/namespaces/ns/events");
+        let regarding = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "name": "t1", "namespace": "ns", "uid": "u1"});
+        assert_eq!(event["regarding"], regarding);
+        let words = [
+            "type",
+            "reason",
+            "action",
+            "note",
+            "reportingController",
+            "reportingInstance",
+        ];
+        let expected = [
+            "Warning",
+            "ImagePullFailed",
+            "Start",
+            "no such image",
+            CONTROLLER,
+            "pod-1",
+        ];
+        assert_eq!(words.map(|word| event[word].as_str().unwrap()), expected);
+        let (second, event) = requests.recv().await.unwrap();
+        assert!(
+            second.starts_with("PATCH /apis/events.k8s.io/v1/namespaces/ns/events/t1."),
+            "{second}"
+        );
+        assert_eq!(event["series"]["count"], 2);
+        assert_eq!(dropped.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_and_a_refusal_are_counted_and_never_block() {
+        let (client, mut requests, gate) = api();
+        let (events, publisher, dropped, shutdown) = start(client);
+        // Nothing runs between these calls, so that none leaves the queue.
+        for number in 0..QUEUE + 5 {
+            events.normal(&task("1"), &format!("R{number}"), "Run", "");
+        }
+        assert_eq!(dropped.get(), 5);
+        gate.add_permits(QUEUE + 1);
+        for _ in 0..QUEUE {
+            requests.recv().await.unwrap();
+        }
+        events.normal(&task("1"), "Refused", "Run", "");
+        requests.recv().await.unwrap();
+        shutdown.cancel();
+        publisher.await.unwrap();
+        assert_eq!(dropped.get(), 6);
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_still_published() {
+        let (client, mut requests, gate) = api();
+        gate.add_permits(2);
+        let (events, publisher, dropped, shutdown) = start(client);
+        shutdown.cancel();
+        events.normal(&task("1"), "One", "Run", "");
+        events.normal(&task("1"), "Two", "Run", "");
+        publisher.await.unwrap();
+        assert_eq!(requests.recv().await.unwrap().1["reason"], "One");
+        assert_eq!(requests.recv().await.unwrap().1["reason"], "Two");
+        events.normal(&task("1"), "Late", "Run", "");
+        assert_eq!(dropped.get(), 1);
+    }
+
+    #[test]
+    fn notes_are_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("aä", 2), "a");
+        assert_eq!(cut("äää", 4), "ää");
+        assert_eq!(cut("", 0), "");
+    }
+}
