@@ -3,7 +3,7 @@
 //! Best effort: a bounded queue and one publisher behind it. Telling never blocks or fails a reconcile; what does not
 //! fit into the queue or is refused is counted.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{Client, Resource};
@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -151,31 +151,35 @@ struct Publisher {
 impl Publisher {
     async fn run(self, mut told: mpsc::Receiver<Told>, shutdown: CancellationToken) {
         let mut recorder = self.recorder();
-        let mut published = 0;
-        let working = async {
-            while let Some(event) = told.recv().await {
-                self.publish(&recorder, event).await;
-                published += 1;
-                if published % RECORDER_LIFE == 0 {
-                    recorder = self.recorder();
+        let mut published = 0_usize;
+        let stopping = async {
+            shutdown.cancelled().await;
+            sleep(DRAIN_TIMEOUT).await;
+        };
+        let mut stopping = pin!(stopping);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = shutdown.cancelled(), if !told.is_closed() => {
+                    // What waits is still published, as far as the time goes.
+                    told.close();
+                    continue;
+                }
+                event = told.recv() => event,
+            };
+            let Some(event) = event else { return };
+            tokio::select! {
+                () = self.publish(&recorder, event) => {}
+                () = &mut stopping => {
+                    self.dropped.inc_by(1 + told.len() as u64);
+                    return;
                 }
             }
-        };
-        tokio::select! {
-            () = working => return,
-            () = shutdown.cancelled() => {}
-        }
-        told.close();
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while let Ok(Some(event)) = timeout_at(deadline, told.recv()).await {
-            if timeout_at(deadline, self.publish(&recorder, event))
-                .await
-                .is_err()
-            {
-                self.dropped.inc();
+            published += 1;
+            if published.is_multiple_of(RECORDER_LIFE) {
+                recorder = self.recorder();
             }
         }
-        self.dropped.inc_by(told.len() as u64);
     }
 
     fn recorder(&self) -> Recorder {

@@ -61,7 +61,7 @@ pub enum SendError {
         #[source]
         source: io::Error,
     },
-    #[error("the function closed the connection before it answered")]
+    #[error("the connection to the function ended before an answer")]
     Closed(#[source] hyper::Error),
     #[error("the function answered with something other than HTTP/1.1, or with too large a head")]
     Malformed(#[source] hyper::Error),

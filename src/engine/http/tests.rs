@@ -309,6 +309,7 @@ async fn an_answer_that_breaks_off_gives_what_had_come() {
 #[tokio::test]
 async fn a_slow_drip_ends_at_the_deadline_in_each_stage() {
     let (target, _server) = server(async |mut stream| {
+        read_request(&mut stream, 0).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
         while stream.write_all(b"X: 1\r\n").await.is_ok() {
             sleep(Duration::from_millis(50)).await;
@@ -327,6 +328,7 @@ async fn a_slow_drip_ends_at_the_deadline_in_each_stage() {
         "{outcome:?}"
     );
     let (target, _server) = server(async |mut stream| {
+        read_request(&mut stream, 0).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
         while stream.write_all(b"x").await.is_ok() {
             sleep(Duration::from_millis(50)).await;

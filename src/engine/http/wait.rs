@@ -50,10 +50,13 @@ pub async fn wait_ready(
     deadline: Instant,
     cancel: &CancellationToken,
 ) -> Result<(), WaitError> {
-    let mut last = "it was not asked".to_owned();
+    let mut last = None;
     let probing = async {
         while let Err(why) = probe(target, readiness, deadline.min(Instant::now() + PROBE_TIMEOUT)).await {
-            last = why;
+            // A probe that the deadline cut short says less than the one before it.
+            if last.is_none() || Instant::now() < deadline {
+                last = Some(why);
+            }
             sleep(poll).await;
         }
     };
@@ -64,6 +67,7 @@ pub async fn wait_ready(
             return Ok(());
         },
     }
+    let last = last.unwrap_or_else(|| "it was not asked".to_owned());
     Err(WaitError::Deadline { target, last })
 }
 
