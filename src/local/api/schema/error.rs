@@ -143,6 +143,11 @@ impl FieldError {
         Self::new(field, FieldErrorKind::TooMany, Some(actual.to_string()), &detail)
     }
 
+    /// `Internal error: detail`.
+    pub fn internal(field: &str, detail: &str) -> Self {
+        Self::new(field, FieldErrorKind::Internal, None, detail)
+    }
+
     /// One entry of `details.causes` in a Status.
     pub fn cause(&self) -> Value {
         json!({"reason": self.kind.reason(), "message": self.message, "field": self.field})

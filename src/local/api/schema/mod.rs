@@ -8,6 +8,7 @@ mod builtin;
 pub mod crd;
 pub mod discovery;
 mod error;
+mod jsonpath;
 pub mod openapi;
 mod resource;
 mod structural;

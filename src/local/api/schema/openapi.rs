@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Resource, Schema};
+use super::{Resource, Schema, structural::Node};
 
 /// `/openapi/v2`.
 pub fn v2(resources: &[Resource]) -> Value {
@@ -27,5 +27,10 @@ pub fn v3_group(group: &str, version: &str, resources: &[Resource]) -> Option<Va
 /// The schema of a built-in type.
 pub(super) fn builtin_schema(group: &str, kind: &str) -> Option<Arc<Schema>> {
     let _ = (group, kind);
+    None
+}
+
+/// The schema of `metadata`.
+pub(super) fn object_meta() -> Option<Arc<Node>> {
     None
 }

@@ -128,3 +128,64 @@ impl Column {
         }
     }
 }
+
+/// Order of versions by Kubernetes' priority: stable before beta before alpha, higher numbers first,
+/// other names last and by name.
+pub(super) fn version_order(a: &str, b: &str) -> std::cmp::Ordering {
+    rank(b).cmp(&rank(a)).then_with(|| a.cmp(b))
+}
+
+/// (stability, major, minor); greater is better.
+fn rank(version: &str) -> (u8, u64, u64) {
+    let parsed = || {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major = rest[..digits].parse().ok()?;
+        let rest = &rest[digits..];
+        let (stability, minor) = match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+            (Some(minor), _) => (2, minor.parse().ok()?),
+            (_, Some(minor)) => (1, minor.parse().ok()?),
+            _ if rest.is_empty() => (3, 0),
+            _ => return None,
+        };
+        Some((stability, major, minor))
+    };
+    parsed().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_sort_as_kubernetes_sorts_them() {
+        let mut versions = vec![
+            "foo10",
+            "v1",
+            "v11alpha2",
+            "v12alpha1",
+            "v10",
+            "v2",
+            "foo1",
+            "v11beta2",
+            "v10beta3",
+            "v3beta1",
+        ];
+        versions.sort_by(|a, b| version_order(a, b));
+        assert_eq!(
+            versions,
+            [
+                "v10",
+                "v2",
+                "v1",
+                "v11beta2",
+                "v10beta3",
+                "v3beta1",
+                "v12alpha1",
+                "v11alpha2",
+                "foo1",
+                "foo10"
+            ]
+        );
+    }
+}
