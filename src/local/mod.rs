@@ -1,4 +1,5 @@
 //! The embedded plane: a Kubernetes-style API server and a node on one machine. It knows
 //! Kubernetes' rules and none of Errand's.
 pub mod api;
+pub mod logs;
 pub mod node;
