@@ -56,7 +56,11 @@ pub enum LogError {
     ContainerNotFound { pod: String, container: String },
     /// The container has not started. Kubernetes answers 400.
     #[error("container {container:?} in pod {pod:?} is waiting to start: {reason}")]
-    NotStarted { pod: String, container: String, reason: String },
+    NotStarted {
+        pod: String,
+        container: String,
+        reason: String,
+    },
     /// `previous` was asked of a container that never restarted. Kubernetes answers 400.
     #[error("previous terminated container {container:?} in pod {pod:?} not found")]
     NoPrevious { pod: String, container: String },
@@ -114,7 +118,10 @@ impl LogRouter {
 
     /// Forgets a node; logs of its pods can no longer be read.
     pub fn unregister(&self, node: &str) {
-        self.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.nodes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node);
     }
 
     /// The source that serves `node`.
