@@ -82,29 +82,45 @@ impl ConnectArgs {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // A person waits: kube's own retries would keep them waiting for minutes without a word.
         config.default_retry = false;
-        let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = self
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|source| Error::Client(source.into()))?;
         Ok(Session { client, namespace })
     }
 
     async fn config(&self) -> Result<Config, Error> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
         match (&self.kubeconfig, &self.context) {
             (Some(path), _) => from_file(path, &options).await,
-            (None, Some(context)) => Config::from_kubeconfig(&options)
-                .await
-                .map_err(|source| Error::Context { context: context.clone(), source }),
-            (None, None) => {
-                Config::infer().await.map_err(|source| Error::Infer { reason: infer_reason(&source) })
+            (None, Some(context)) => {
+                Config::from_kubeconfig(&options)
+                    .await
+                    .map_err(|source| Error::Context {
+                        context: context.clone(),
+                        source,
+                    })
             }
+            (None, None) => Config::infer().await.map_err(|source| Error::Infer {
+                reason: infer_reason(&source),
+            }),
         }
     }
 }
 
 async fn from_file(path: &Path, options: &KubeConfigOptions) -> Result<Config, Error> {
-    let failed = |source| Error::Kubeconfig { path: path.to_owned(), source };
+    let failed = |source| Error::Kubeconfig {
+        path: path.to_owned(),
+        source,
+    };
     let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, options).await.map_err(failed)
+    Config::from_custom_kubeconfig(kubeconfig, options)
+        .await
+        .map_err(failed)
 }
 
 // The type has no accessors and its own text repeats each part twice; its source is the kubeconfig's error.
@@ -152,7 +168,10 @@ impl fmt::Display for Refusal {
             kube::Error::HyperError(source) => write!(f, "{}", unreachable(source)),
             kube::Error::Service(source) => write!(f, "{}", unreachable(source.as_ref())),
             kube::Error::SerdeError(source) => {
-                write!(f, "the API server answered something that is not understood ({source}); are its CRDs of another version? `errand crds` prints those of this one")
+                write!(
+                    f,
+                    "the API server answered something that is not understood ({source}); are its CRDs of another version? `errand crds` prints those of this one"
+                )
             }
             other => f.write_str(&root_cause(other)),
         }
@@ -196,7 +215,8 @@ mod tests {
     use kube::core::Status;
 
     fn api(code: u16, message: &str) -> String {
-        let status: Status = serde_json::from_value(serde_json::json!({"code": code, "message": message})).unwrap();
+        let status: Status =
+            serde_json::from_value(serde_json::json!({"code": code, "message": message})).unwrap();
         Refusal::from(kube::Error::Api(Box::new(status))).to_string()
     }
 
@@ -216,9 +236,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_kubeconfig_is_named() {
-        let args = ConnectArgs { kubeconfig: Some("/nowhere/config".into()), ..ConnectArgs::default() };
+        let args = ConnectArgs {
+            kubeconfig: Some("/nowhere/config".into()),
+            ..ConnectArgs::default()
+        };
         let error = args.session().await.err().unwrap();
         assert_eq!(error.to_string(), "could not use the kubeconfig /nowhere/config");
-        assert!(super::super::chain(&error).contains("No such file"), "{}", super::super::chain(&error));
+        assert!(
+            super::super::chain(&error).contains("No such file"),
+            "{}",
+            super::super::chain(&error)
+        );
     }
 }

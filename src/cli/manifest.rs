@@ -10,11 +10,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::core::ObjectMeta;
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::crd::{
-    self, Duration, Function, FunctionRef, Input, MAX_BODY_BYTES, Task, TaskSpec,
-};
+use crate::crd::{self, Duration, Function, FunctionRef, Input, MAX_BODY_BYTES, Task, TaskSpec};
 
 /// Most bytes of a file given with `-f`: more than any object that an API server takes.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -140,15 +138,31 @@ pub struct Overlay {
 
 /// A Task that runs the named Function.
 pub fn of_function(name: &str) -> Task {
-    let reference = FunctionRef { name: name.to_owned(), version: None };
-    named(name, TaskSpec { function_ref: Some(reference), ..TaskSpec::default() })
+    let reference = FunctionRef {
+        name: name.to_owned(),
+        version: None,
+    };
+    named(
+        name,
+        TaskSpec {
+            function_ref: Some(reference),
+            ..TaskSpec::default()
+        },
+    )
 }
 
 fn named(function: &str, spec: TaskSpec) -> Task {
     // Names may have 253 characters and the server adds six to a generateName; labels made of it stay readable.
     let base: String = function.chars().take(57).collect();
-    let metadata = ObjectMeta { generate_name: Some(format!("{base}-")), ..ObjectMeta::default() };
-    Task { metadata, spec, status: None }
+    let metadata = ObjectMeta {
+        generate_name: Some(format!("{base}-")),
+        ..ObjectMeta::default()
+    };
+    Task {
+        metadata,
+        spec,
+        status: None,
+    }
 }
 
 /// The Task in a file, or a Task that runs the Function in it. `-` reads standard input.
@@ -158,8 +172,13 @@ pub fn of_file(path: &Path) -> Result<Task, Error> {
     } else {
         File::open(path).and_then(|file| read_limited(file, MAX_MANIFEST_BYTES))
     };
-    let text = text.map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    let text = text.ok_or_else(|| Error::ManifestTooLarge { path: path.to_owned() })?;
+    let text = text.map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let text = text.ok_or_else(|| Error::ManifestTooLarge {
+        path: path.to_owned(),
+    })?;
     parse(path, &text)
 }
 
@@ -169,10 +188,17 @@ pub fn read_body(source: &Source) -> Result<Vec<u8>, Error> {
     let (path, body) = match source {
         Source::Text(text) if text.len() > MAX_BODY_BYTES => return Err(Error::TooLarge),
         Source::Text(text) => return Ok(text.clone().into_bytes()),
-        Source::File(path) => (path.clone(), File::open(path).and_then(|file| read_limited(file, limit))),
-        Source::Stdin => (PathBuf::from("standard input"), read_limited(io::stdin().lock(), limit)),
+        Source::File(path) => (
+            path.clone(),
+            File::open(path).and_then(|file| read_limited(file, limit)),
+        ),
+        Source::Stdin => (
+            PathBuf::from("standard input"),
+            read_limited(io::stdin().lock(), limit),
+        ),
     };
-    body.map_err(|source| Error::Read { path, source })?.ok_or(Error::TooLarge)
+    body.map_err(|source| Error::Read { path, source })?
+        .ok_or(Error::TooLarge)
 }
 
 /// Everything of `reader`, or nothing where there are more than `limit` bytes.
@@ -185,36 +211,64 @@ fn read_limited(reader: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
 fn parse(path: &Path, text: &[u8]) -> Result<Task, Error> {
     let mut documents = Vec::new();
     for document in serde_yaml::Deserializer::from_slice(text) {
-        let value = Value::deserialize(document)
-            .map_err(|source| Error::Syntax { path: path.to_owned(), source })?;
+        let value = Value::deserialize(document).map_err(|source| Error::Syntax {
+            path: path.to_owned(),
+            source,
+        })?;
         if !value.is_null() {
             documents.push(value);
         }
     }
     let found = documents.len();
-    let [value] = <[Value; 1]>::try_from(documents)
-        .map_err(|_| Error::Documents { path: path.to_owned(), found })?;
-    let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let [mut value] = <[Value; 1]>::try_from(documents).map_err(|_| Error::Documents {
+        path: path.to_owned(),
+        found,
+    })?;
+    // A Task that nobody names needs no metadata; the types want to see it all the same.
+    if let Some(fields) = value.as_object_mut() {
+        fields.entry("metadata").or_insert_with(|| json!({}));
+    }
+    let field = |name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     match (field("apiVersion").as_str(), field("kind").as_str()) {
         (crd::API_VERSION, "Task") => {
             let mut task: Task = typed(path, "Task", "task", &value)?;
             task.status = None;
             if task.metadata.name.is_none() && task.metadata.generate_name.is_none() {
-                let function = task.spec.function_ref.as_ref().map(|reference| reference.name.clone());
-                task.metadata.generate_name = named(function.as_deref().unwrap_or("task"), TaskSpec::default())
-                    .metadata
-                    .generate_name;
+                let function = task
+                    .spec
+                    .function_ref
+                    .as_ref()
+                    .map(|reference| reference.name.clone());
+                task.metadata.generate_name =
+                    named(function.as_deref().unwrap_or("task"), TaskSpec::default())
+                        .metadata
+                        .generate_name;
             }
             Ok(task)
         }
         (crd::API_VERSION, "Function") => {
             let function: Function = typed(path, "Function", "function", &value)?;
             let name = function.metadata.name.as_deref().unwrap_or("function");
-            let mut task = named(name, TaskSpec { function: Some(function.spec), ..TaskSpec::default() });
+            let mut task = named(
+                name,
+                TaskSpec {
+                    function: Some(function.spec),
+                    ..TaskSpec::default()
+                },
+            );
             task.metadata.namespace = function.metadata.namespace;
             Ok(task)
         }
-        (api, kind) => Err(Error::Kind { path: path.to_owned(), kind: format!("{kind:?} of {api:?}") }),
+        (api, kind) => Err(Error::Kind {
+            path: path.to_owned(),
+            kind: format!("{kind:?} of {api:?}"),
+        }),
     }
 }
 
@@ -222,12 +276,20 @@ fn typed<K>(path: &Path, kind: &'static str, resource: &'static str, value: &Val
 where
     K: serde::de::DeserializeOwned + serde::Serialize,
 {
-    let wrong = |source| Error::Object { path: path.to_owned(), kind, source };
+    let wrong = |source| Error::Object {
+        path: path.to_owned(),
+        kind,
+        source,
+    };
     let object: K = K::deserialize(value).map_err(wrong)?;
     let known = serde_json::to_value(&object).map_err(wrong)?;
     // Only spec: metadata and status are the API server's, and users paste what `kubectl get -o yaml` printed.
     match unknown_field(value.get("spec"), known.get("spec"), "spec") {
-        Some(field) => Err(Error::UnknownField { path: path.to_owned(), kind: resource, field }),
+        Some(field) => Err(Error::UnknownField {
+            path: path.to_owned(),
+            kind: resource,
+            field,
+        }),
         None => Ok(object),
     }
 }
@@ -240,9 +302,9 @@ fn unknown_field(given: Option<&Value>, known: Option<&Value>, path: &str) -> Op
         (Value::Array(items), None) if items.is_empty() => None,
         (Value::Object(fields), None) if fields.is_empty() => None,
         (_, None) => Some(path.to_owned()),
-        (Value::Object(fields), Some(Value::Object(kept))) => {
-            fields.iter().find_map(|(name, value)| unknown_field(Some(value), kept.get(name), &format!("{path}.{name}")))
-        }
+        (Value::Object(fields), Some(Value::Object(kept))) => fields
+            .iter()
+            .find_map(|(name, value)| unknown_field(Some(value), kept.get(name), &format!("{path}.{name}"))),
         (Value::Array(items), Some(Value::Array(kept))) => items
             .iter()
             .enumerate()
@@ -335,7 +397,9 @@ mod tests {
             "task.yaml is no valid Task: \"5 parsecs\" is not a duration such as 90s, 10m or 1h30m"
         );
         assert_eq!(
-            problem("apiVersion: errand.dev/v1alpha1\nkind: Task\nspec: {functionRef: {name: f}, timeOut: 5s, env: []}"),
+            problem(
+                "apiVersion: errand.dev/v1alpha1\nkind: Task\nspec: {functionRef: {name: f}, timeOut: 5s, env: []}"
+            ),
             "task.yaml has the unknown field spec.timeOut; `kubectl explain task.spec` lists those there are"
         );
     }
@@ -343,7 +407,11 @@ mod tests {
     #[test]
     fn flags_lie_over_the_file() {
         let task = file("apiVersion: errand.dev/v1alpha1\nkind: Task\nspec: {functionRef: {name: f}, input: {bodyBase64: AAA=, args: [a]}}").unwrap();
-        let flags = Overlay { body: Some(b"text".to_vec()), args: vec!["-b".into()], timeout: Some(Duration::from_secs(5)) };
+        let flags = Overlay {
+            body: Some(b"text".to_vec()),
+            args: vec!["-b".into()],
+            timeout: Some(Duration::from_secs(5)),
+        };
         let task = overlay(task, flags);
         let input = task.spec.input.unwrap();
         assert_eq!((input.body.as_deref(), input.body_base64), (Some("text"), None));
@@ -353,7 +421,13 @@ mod tests {
 
     #[test]
     fn a_binary_body_travels_as_base64() {
-        let task = overlay(of_function("f"), Overlay { body: Some(vec![0xff, 0]), ..Overlay::default() });
+        let task = overlay(
+            of_function("f"),
+            Overlay {
+                body: Some(vec![0xff, 0]),
+                ..Overlay::default()
+            },
+        );
         assert_eq!(task.spec.input.unwrap().body_base64.as_deref(), Some("/wA="));
     }
 

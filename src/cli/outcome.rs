@@ -20,7 +20,10 @@ pub const CANCELLED: u8 = 130;
 /// stopped it.
 pub fn exit_code(task: &Task) -> u8 {
     let Some(status) = &task.status else { return FAILED };
-    let own = status.exit_code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
+    let own = status
+        .exit_code
+        .and_then(|code| u8::try_from(code).ok())
+        .filter(|code| *code != 0);
     match (status.phase, status.reason.as_deref()) {
         (Some(Phase::Succeeded), _) => OK,
         (Some(Phase::Cancelled), _) => CANCELLED,
@@ -32,10 +35,19 @@ pub fn exit_code(task: &Task) -> u8 {
 /// `Failed (ExitCode): the command ended with exit code 3`
 pub fn sentence(task: &Task) -> String {
     let status = task.status.clone().unwrap_or_default();
-    let phase = status.phase.map_or_else(|| "Unknown".to_owned(), |phase| phase.to_string());
-    let reason = status.reason.filter(|reason| *reason != phase).map(|reason| format!(" ({reason})"));
+    let phase = status
+        .phase
+        .map_or_else(|| "Unknown".to_owned(), |phase| phase.to_string());
+    let reason = status
+        .reason
+        .filter(|reason| *reason != phase)
+        .map(|reason| format!(" ({reason})"));
     let message = status.message.map(|message| format!(": {message}"));
-    format!("{phase}{}{}", reason.unwrap_or_default(), message.unwrap_or_default())
+    format!(
+        "{phase}{}{}",
+        reason.unwrap_or_default(),
+        message.unwrap_or_default()
+    )
 }
 
 /// Why the bytes of a result cannot be given out.
@@ -60,7 +72,9 @@ pub fn cut(result: &TaskResult, kept: usize) -> Option<String> {
     if !result.truncated {
         return None;
     }
-    let whole = result.size_bytes.map_or_else(|| "more".to_owned(), |size| format!("{size} bytes"));
+    let whole = result
+        .size_bytes
+        .map_or_else(|| "more".to_owned(), |size| format!("{size} bytes"));
     Some(format!(
         "the result is cut: {kept} bytes were kept of {whole}; raise result.limit in the Function to keep more"
     ))
@@ -80,12 +94,24 @@ mod tests {
         for (status, code) in [
             (json!({"phase": "Succeeded", "exitCode": 0}), 0),
             (json!({"phase": "Failed", "reason": "ExitCode", "exitCode": 7}), 7),
-            (json!({"phase": "Failed", "reason": "OOMKilled", "exitCode": 137}), 137),
-            (json!({"phase": "Failed", "reason": "TimedOut", "exitCode": 143}), 124),
-            (json!({"phase": "Cancelled", "reason": "Cancelled", "exitCode": 143}), 130),
+            (
+                json!({"phase": "Failed", "reason": "OOMKilled", "exitCode": 137}),
+                137,
+            ),
+            (
+                json!({"phase": "Failed", "reason": "TimedOut", "exitCode": 143}),
+                124,
+            ),
+            (
+                json!({"phase": "Cancelled", "reason": "Cancelled", "exitCode": 143}),
+                130,
+            ),
             (json!({"phase": "Failed", "reason": "FunctionNotFound"}), 1),
             (json!({"phase": "Failed", "reason": "ExitCode", "exitCode": 0}), 1),
-            (json!({"phase": "Failed", "reason": "ExitCode", "exitCode": 3_221_225_477_i64 as i32}), 1),
+            (
+                json!({"phase": "Failed", "reason": "ExitCode", "exitCode": 3_221_225_477_i64 as i32}),
+                1,
+            ),
         ] {
             assert_eq!(exit_code(&task(status.clone())), code, "{status}");
         }
@@ -95,25 +121,43 @@ mod tests {
     fn the_sentence_names_phase_reason_and_message() {
         let failed = json!({"phase": "Failed", "reason": "ExitCode", "message": "exit code 7"});
         assert_eq!(sentence(&task(failed)), "Failed (ExitCode): exit code 7");
-        assert_eq!(sentence(&task(json!({"phase": "Succeeded", "reason": "Succeeded"}))), "Succeeded");
+        assert_eq!(
+            sentence(&task(json!({"phase": "Succeeded", "reason": "Succeeded"}))),
+            "Succeeded"
+        );
     }
 
     #[test]
     fn a_result_comes_out_byte_for_byte() {
-        let binary = TaskResult { body_base64: Some("AAH/".into()), ..TaskResult::default() };
+        let binary = TaskResult {
+            body_base64: Some("AAH/".into()),
+            ..TaskResult::default()
+        };
         assert_eq!(bytes(&binary), Ok(vec![0, 1, 255]));
-        let text = TaskResult { body: Some("hé\n".into()), ..TaskResult::default() };
+        let text = TaskResult {
+            body: Some("hé\n".into()),
+            ..TaskResult::default()
+        };
         assert_eq!(bytes(&text), Ok("hé\n".into()));
-        let broken = TaskResult { body_base64: Some("!".into()), ..TaskResult::default() };
+        let broken = TaskResult {
+            body_base64: Some("!".into()),
+            ..TaskResult::default()
+        };
         assert_eq!(bytes(&broken), Err(Error::Base64));
     }
 
     #[test]
     fn a_cut_result_says_so_with_both_sizes() {
-        let result = TaskResult { truncated: true, size_bytes: Some(900), ..TaskResult::default() };
+        let result = TaskResult {
+            truncated: true,
+            size_bytes: Some(900),
+            ..TaskResult::default()
+        };
         assert_eq!(
             cut(&result, 10).as_deref(),
-            Some("the result is cut: 10 bytes were kept of 900 bytes; raise result.limit in the Function to keep more")
+            Some(
+                "the result is cut: 10 bytes were kept of 900 bytes; raise result.limit in the Function to keep more"
+            )
         );
         assert_eq!(cut(&TaskResult::default(), 10), None);
     }
