@@ -43,7 +43,7 @@ use super::{Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.functionRef) ? 1 : 0) + (has(self.function) ? 1 : 0) + (has(self.external) ? 1 : 0) == 1")
+    validation = Rule::new("(has(self.functionRef) ? 1 : 0) + (has(self.__function__) ? 1 : 0) + (has(self.external) ? 1 : 0) == 1")
         .message("exactly one of functionRef, function and external must be set"),
     validation = Rule::new(unchanged(&FIXED_FIELDS)).message("the spec of a Task is immutable, except cancel and priority"),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
@@ -133,6 +133,12 @@ const FIXED_FIELDS: [&str; 15] = [
 // A rule on the field itself would not run when the field comes or goes, so the parent compares presence and value.
 fn unchanged(fields: &[&str]) -> String {
     let same = |field: &&str| {
+        // `function` is a reserved word of CEL; Kubernetes escapes such properties.
+        let field = if *field == "function" {
+            "__function__"
+        } else {
+            field
+        };
         format!(
             "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
         )
