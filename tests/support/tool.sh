@@ -39,15 +39,16 @@ from_pypi() {
 
 # A PyPI package's command finds its own modules only through PYTHONPATH.
 python_tool() {
-  local command folder
+  local command folder wrapper
   command=$(from_pypi "$@")
   folder=$(dirname "$(dirname "$command")")
-  if [ ! -x "$folder/$3" ]; then
-    printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "%s" "$@"\n' "$folder" "$command" >"$folder/$3.$$"
-    chmod +x "$folder/$3.$$"
-    mv "$folder/$3.$$" "$folder/$3"
+  wrapper="$folder/run-$3"
+  if [ ! -x "$wrapper" ]; then
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "%s" "$@"\n' "$folder" "$command" >"$wrapper.$$"
+    chmod +x "$wrapper.$$"
+    mv "$wrapper.$$" "$wrapper"
   fi
-  echo "$folder/$3"
+  echo "$wrapper"
 }
 
 case "${1:-}" in
