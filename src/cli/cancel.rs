@@ -48,7 +48,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
                 writeln!(io::stdout(), "{line}").map_err(Error::Write)?;
             }
             Err(error) => {
-                eprintln!("errand: {}", super::chain(&error));
+                eprintln!("errand: {}", crate::chain::chain(&error));
                 code = outcome::FAILED;
             }
         }

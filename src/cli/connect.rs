@@ -243,9 +243,9 @@ mod tests {
         let error = args.session().await.err().unwrap();
         assert_eq!(error.to_string(), "could not use the kubeconfig /nowhere/config");
         assert!(
-            super::super::chain(&error).contains("No such file"),
+            crate::chain::chain(&error).contains("No such file"),
             "{}",
-            super::super::chain(&error)
+            crate::chain::chain(&error)
         );
     }
 }

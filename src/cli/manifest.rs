@@ -352,7 +352,7 @@ pub fn namespace(path: &Path, task: &Task, given: Option<&str>, fallback: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::chain;
+    use crate::chain::chain;
 
     fn file(text: &str) -> Result<Task, Error> {
         parse(Path::new("task.yaml"), text.as_bytes())

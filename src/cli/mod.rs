@@ -1,11 +1,13 @@
 //! The command line: one file per subcommand, and the parts that they share. `main.rs` parses and calls [`run`].
 
+mod apply;
 mod cancel;
 pub mod connect;
 mod crds;
 mod facts;
 pub mod follow;
 mod get;
+mod kubeconfig;
 mod lines;
 mod logs;
 mod manifest;
@@ -18,6 +20,8 @@ mod view;
 use std::{io, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::{chain::chain, handover::args::SuperviseArgs, runner};
 
 /// Runs containers as tasks on Kubernetes.
 #[derive(Debug, Parser)]
@@ -39,6 +43,8 @@ enum Command {
     Result(result::Args),
     /// Stop Tasks; what they logged and returned so far is kept
     Cancel(cancel::Args),
+    /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
+    Runner(SuperviseArgs),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::Args),
 }
@@ -55,6 +61,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Logs(args) => finish(client(logs::run(args))),
         Command::Result(args) => finish(client(result::run(args))),
         Command::Cancel(args) => finish(client(cancel::run(args))),
+        Command::Runner(args) => runner::run(args),
         Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),
     }
 }
@@ -84,22 +91,6 @@ fn finish<E: std::error::Error>(outcome: Option<Result<u8, E>>) -> ExitCode {
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     eprintln!("errand: {}", chain(error));
     ExitCode::from(code)
-}
-
-/// The error and its sources in one line: each variant says what was attempted, its source says why it failed.
-/// A source whose text the line already ends in is left out: not every library keeps the two apart.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]
