@@ -15,6 +15,7 @@ pub mod outcome;
 mod result;
 mod run;
 mod table;
+mod token;
 mod view;
 
 use std::{io, process::ExitCode};
