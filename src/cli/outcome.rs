@@ -27,7 +27,7 @@ pub fn exit_code(task: &Task) -> u8 {
     match (status.phase, status.reason.as_deref()) {
         (Some(Phase::Succeeded), _) => OK,
         (Some(Phase::Cancelled), _) => CANCELLED,
-        (Some(Phase::Failed), Some("TimedOut")) => TIMED_OUT,
+        (Some(Phase::Failed), Some("TimedOut" | "PendingTimedOut")) => TIMED_OUT,
         _ => own.unwrap_or(FAILED),
     }
 }
