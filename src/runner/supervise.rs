@@ -109,7 +109,11 @@ impl Run {
     /// To the command and all that it started, but for those that left its group. A stopped process would not
     /// notice that it should end.
     fn signal(&self, signal: Signal) {
-        let _ = killpg(self.pid, signal);
+        let missed = killpg(self.pid, signal).is_err() || signal == Signal::SIGKILL;
+        // The command itself may have joined another group. Until it is reaped, its number is nobody else's.
+        if missed && self.ended.is_none() {
+            let _ = kill(self.pid, signal);
+        }
         if is_stop(signal) {
             let _ = killpg(self.pid, Signal::SIGCONT);
         }

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use errand::handover::continuation::MARK;
+use errand::handover::continuation::{MARK, MAX_LINE};
 use errand::handover::progress::Progress;
 use errand::handover::record::{Ended, EvidenceError, Outcome, Stream};
 use nix::sys::signal::Signal;
@@ -54,6 +54,13 @@ fn two_hostile_streams_come_through_unharmed() {
 
         prop_assert_eq!(&left.stderr, &stderr);
         prop_assert_eq!((&left.record.stdout, &left.record.stderr), (&stream(&stdout), &stream(&stderr)));
+        if let Some(continuation) = &left.record.continuation {
+            prop_assert_eq!(continuation.joint, stdout.last().is_some_and(|byte| *byte != b'\n'));
+            let written = &left.stdout[stdout.len()..];
+            let lines = written.split_inclusive(|byte| *byte == b'\n');
+            prop_assert_eq!(lines.clone().count() as u64, continuation.line_count());
+            prop_assert!(lines.into_iter().all(|line| line.len() <= MAX_LINE && line.starts_with(MARK.as_bytes())));
+        }
         let evidence = left.evidence();
         prop_assert_eq!(evidence.log.unwrap(), stdout.clone());
 
