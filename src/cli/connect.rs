@@ -24,6 +24,14 @@ pub struct ConnectArgs {
     /// Namespace; without it the one of the kubeconfig's context, else `default`
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Which cluster a command speaks to.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ClusterArgs {
     /// Kubeconfig file; without it $KUBECONFIG, else ~/.kube/config, else the pod's own service account
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
@@ -78,36 +86,35 @@ pub struct Session {
 impl ConnectArgs {
     /// Reads the kubeconfig and makes a client; nothing is sent yet.
     pub async fn session(&self) -> Result<Session, Error> {
+        let (client, namespace) = self.cluster.client().await?;
+        let namespace = self.namespace.clone().unwrap_or(namespace);
+        Ok(Session { client, namespace })
+    }
+}
+
+impl ClusterArgs {
+    /// A client, and the namespace that the kubeconfig or the pod's service account names.
+    pub async fn client(&self) -> Result<(Client, String), Error> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // A person waits: kube's own retries would keep them waiting for minutes without a word.
+        // A person waits: kube's own retries would keep them waiting for minutes without a word. The controller has
+        // its own backoff per object.
         config.default_retry = false;
-        let namespace = self
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(|source| Error::Client(source.into()))?;
-        Ok(Session { client, namespace })
+        Ok((client, namespace))
     }
 
     async fn config(&self) -> Result<Config, Error> {
-        let options = KubeConfigOptions {
-            context: self.context.clone(),
-            ..KubeConfigOptions::default()
-        };
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         match (&self.kubeconfig, &self.context) {
             (Some(path), _) => from_file(path, &options).await,
-            (None, Some(context)) => {
-                Config::from_kubeconfig(&options)
-                    .await
-                    .map_err(|source| Error::Context {
-                        context: context.clone(),
-                        source,
-                    })
+            (None, Some(context)) => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|source| Error::Context { context: context.clone(), source }),
+            (None, None) => {
+                Config::infer().await.map_err(|source| Error::Infer { reason: infer_reason(&source) })
             }
-            (None, None) => Config::infer().await.map_err(|source| Error::Infer {
-                reason: infer_reason(&source),
-            }),
         }
     }
 }
@@ -236,11 +243,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_kubeconfig_is_named() {
-        let args = ConnectArgs {
+        let args = ClusterArgs {
             kubeconfig: Some("/nowhere/config".into()),
-            ..ConnectArgs::default()
+            ..ClusterArgs::default()
         };
-        let error = args.session().await.err().unwrap();
+        let error = args.client().await.err().unwrap();
         assert_eq!(error.to_string(), "could not use the kubeconfig /nowhere/config");
         assert!(
             crate::chain::chain(&error).contains("No such file"),

@@ -3,6 +3,7 @@
 mod apply;
 mod cancel;
 pub mod connect;
+mod controller;
 mod crds;
 mod facts;
 pub mod follow;
@@ -44,6 +45,8 @@ enum Command {
     Result(result::Args),
     /// Stop Tasks; what they logged and returned so far is kept
     Cancel(cancel::Args),
+    /// Run the controller in a cluster
+    Controller(Box<controller::Args>),
     /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
     Runner(SuperviseArgs),
     /// Print the CustomResourceDefinitions, or write them to a folder
@@ -62,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Logs(args) => finish(client(logs::run(args))),
         Command::Result(args) => finish(client(result::run(args))),
         Command::Cancel(args) => finish(client(cancel::run(args))),
+        Command::Controller(args) => finish(server(controller::run(*args))),
         Command::Runner(args) => runner::run(args),
         Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),
     }
@@ -71,6 +75,11 @@ pub fn run(cli: Cli) -> ExitCode {
 fn client<F: Future>(command: F) -> Option<F::Output> {
     started(tokio::runtime::Builder::new_current_thread().enable_all().build())
         .map(|runtime| runtime.block_on(command))
+}
+
+/// Runs a command that serves.
+fn server<F: Future>(command: F) -> Option<F::Output> {
+    started(tokio::runtime::Builder::new_multi_thread().enable_all().build()).map(|runtime| runtime.block_on(command))
 }
 
 fn started(runtime: io::Result<tokio::runtime::Runtime>) -> Option<tokio::runtime::Runtime> {
