@@ -106,15 +106,23 @@ impl ClusterArgs {
     }
 
     async fn config(&self) -> Result<Config, Error> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
         match (&self.kubeconfig, &self.context) {
             (Some(path), _) => from_file(path, &options).await,
-            (None, Some(context)) => Config::from_kubeconfig(&options)
-                .await
-                .map_err(|source| Error::Context { context: context.clone(), source }),
-            (None, None) => {
-                Config::infer().await.map_err(|source| Error::Infer { reason: infer_reason(&source) })
+            (None, Some(context)) => {
+                Config::from_kubeconfig(&options)
+                    .await
+                    .map_err(|source| Error::Context {
+                        context: context.clone(),
+                        source,
+                    })
             }
+            (None, None) => Config::infer().await.map_err(|source| Error::Infer {
+                reason: infer_reason(&source),
+            }),
         }
     }
 }

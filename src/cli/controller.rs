@@ -36,7 +36,12 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", env = "ERRAND_WORKERS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     workers: u16,
     /// Where /livez, /readyz and /metrics are served
-    #[arg(long, value_name = "HOST:PORT", env = "ERRAND_HEALTH_ADDR", default_value = "0.0.0.0:8081")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ERRAND_HEALTH_ADDR",
+        default_value = "0.0.0.0:8081"
+    )]
     health_addr: SocketAddr,
     /// Image that holds this binary at /errand; the supervisor comes from it into containers
     #[arg(long, value_name = "IMAGE", env = "ERRAND_RUNNER_IMAGE", default_value_t = engine::Config::default().runner.image)]
@@ -48,7 +53,12 @@ pub struct Args {
     #[arg(long, value_enum, env = "ERRAND_RUNNER_DELIVERY", default_value_t = Delivery::Auto)]
     runner_delivery: Delivery,
     /// A node that has not been Ready for so long is lost, and the Tasks on it with it
-    #[arg(long, value_name = "DURATION", env = "ERRAND_NODE_LOST_AFTER", default_value = "1m")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_NODE_LOST_AFTER",
+        default_value = "1m"
+    )]
     node_lost_after: Duration,
     #[command(flatten)]
     lease: LeaseArgs,
@@ -66,19 +76,39 @@ struct LeaseArgs {
     #[arg(long, env = "ERRAND_NO_LEADER_ELECTION")]
     no_leader_election: bool,
     /// Name of the Lease
-    #[arg(long, value_name = "NAME", env = "ERRAND_LEASE_NAME", default_value = "errand-controller")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ERRAND_LEASE_NAME",
+        default_value = "errand-controller"
+    )]
     lease_name: String,
     /// Namespace of the Lease; without it that of the pod or the kubeconfig
     #[arg(long, value_name = "NAMESPACE", env = "ERRAND_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
     /// How long others wait for a leader that says nothing
-    #[arg(long, value_name = "DURATION", env = "ERRAND_LEASE_DURATION", default_value = "15s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_LEASE_DURATION",
+        default_value = "15s"
+    )]
     lease_duration: Duration,
     /// How long the leader tries to renew before it steps down
-    #[arg(long, value_name = "DURATION", env = "ERRAND_LEASE_RENEW_DEADLINE", default_value = "10s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_LEASE_RENEW_DEADLINE",
+        default_value = "10s"
+    )]
     lease_renew_deadline: Duration,
     /// Time between tries
-    #[arg(long, value_name = "DURATION", env = "ERRAND_LEASE_RETRY_PERIOD", default_value = "2s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_LEASE_RETRY_PERIOD",
+        default_value = "2s"
+    )]
     lease_retry_period: Duration,
 }
 
@@ -133,7 +163,10 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     stop_on_signals(shutdown.clone())?;
     let (client, namespace) = args.cluster.client().await?;
     let listener = TcpListener::bind(args.health_addr).await;
-    let listener = listener.map_err(|source| Error::Listen { addr: args.health_addr, source })?;
+    let listener = listener.map_err(|source| Error::Listen {
+        addr: args.health_addr,
+        source,
+    })?;
 
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
@@ -151,7 +184,13 @@ pub async fn run(args: Args) -> Result<u8, Error> {
             metrics.set_leader(true);
             gate.set(false);
             let (gate, metrics) = (gate.clone(), metrics.clone());
-            let engine = engine::run(client.clone(), config.clone(), metrics.clone(), move || gate.open(), stop);
+            let engine = engine::run(
+                client.clone(),
+                config.clone(),
+                metrics.clone(),
+                move || gate.open(),
+                stop,
+            );
             async move {
                 let ended = engine.await;
                 metrics.set_leader(false);
@@ -163,7 +202,9 @@ pub async fn run(args: Args) -> Result<u8, Error> {
         }
         // Whoever waits for the lease does its part: it is ready to take over.
         gate.open();
-        let lead = leader::lead(client.clone(), lease, shutdown.clone(), |hold| work(hold.stop().clone()));
+        let lead = leader::lead(client.clone(), lease, shutdown.clone(), |hold| {
+            work(hold.stop().clone())
+        });
         lead.await.map_err(Error::from)
     };
     let ended = tokio::select! {
@@ -259,7 +300,10 @@ mod tests {
         assert_eq!(config.runner.delivery, Some(engine::Delivery::InitContainer));
         assert_eq!(config.node_lost_after, std::time::Duration::from_secs(30));
         let lease = args.lease.config("system".into());
-        assert_eq!((lease.namespace.as_str(), lease.name.as_str()), ("system", "errand-controller"));
+        assert_eq!(
+            (lease.namespace.as_str(), lease.name.as_str()),
+            ("system", "errand-controller")
+        );
         assert_eq!(lease.lease_duration, std::time::Duration::from_secs(20));
         assert!(lease.check().is_ok());
     }

@@ -79,7 +79,8 @@ fn client<F: Future>(command: F) -> Option<F::Output> {
 
 /// Runs a command that serves.
 fn server<F: Future>(command: F) -> Option<F::Output> {
-    started(tokio::runtime::Builder::new_multi_thread().enable_all().build()).map(|runtime| runtime.block_on(command))
+    started(tokio::runtime::Builder::new_multi_thread().enable_all().build())
+        .map(|runtime| runtime.block_on(command))
 }
 
 fn started(runtime: io::Result<tokio::runtime::Runtime>) -> Option<tokio::runtime::Runtime> {
