@@ -14,6 +14,7 @@ mod logs;
 mod manifest;
 pub mod outcome;
 mod result;
+mod rooms;
 mod run;
 mod table;
 mod token;
