@@ -45,6 +45,8 @@ use crate::{
 const IMAGE_VOLUME_SINCE: u32 = 35;
 /// Nodes are a help and not a need: after so long the controller starts without them.
 const NODES_WAIT: Duration = Duration::from_secs(5);
+/// Tasks whose failures in a row are remembered.
+const BACKED_OFF: usize = 10_000;
 /// Pods without a Task are looked for this often, beside the times when one may have appeared.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// And not more often than this.
@@ -186,11 +188,11 @@ async fn control(
     woken: mpsc::UnboundedReceiver<ObjectRef<Task>>,
     shutdown: CancellationToken,
 ) {
-    let backoff = Arc::new(Backoff::default());
+    let backoff = Arc::new(Backoff::new(BACKED_OFF));
     let on_error = {
         let backoff = backoff.clone();
         move |task: Arc<Task>, error: &reconcile::Error, _: Arc<Context>| {
-            let wait = backoff.next(&task.uid().unwrap_or_default());
+            let wait = backoff.failed(task.uid().unwrap_or_default());
             tracing::warn!(
                 task = %task.name_any(), namespace = %task.namespace().unwrap_or_default(),
                 error = %chain(error), ?wait, "a look at a Task failed"
