@@ -27,6 +27,7 @@ use crate::{
 
 /// Arguments of `errand controller`.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(after_help = "Each flag may also be given as the environment variable in brackets.")]
 pub struct Args {
     /// Serve only this namespace; without it all of them

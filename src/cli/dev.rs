@@ -20,6 +20,7 @@ const STOP_WITHIN: Duration = Duration::from_millis(4500);
 
 /// Arguments of `errand dev`.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(after_help = "\
 Once all of it serves, one line on standard output says how to reach it:
   ready api=https://HOST:PORT kubeconfig=PATH token=TOKEN
@@ -46,6 +47,8 @@ pub struct Args {
     /// File, or folder of files, to apply at start; may be given again
     #[arg(long, value_name = "PATH")]
     apply: Vec<PathBuf>,
+    #[command(flatten)]
+    telemetry: telemetry::Args,
 }
 
 /// Why the plane does not run.

@@ -37,7 +37,11 @@ pub struct Rooms {
 impl Default for Rooms {
     fn default() -> Self {
         let (report, failures) = mpsc::unbounded_channel();
-        Self { rooms: Vec::new(), failures, report }
+        Self {
+            rooms: Vec::new(),
+            failures,
+            report,
+        }
     }
 }
 
@@ -126,9 +130,15 @@ mod tests {
     async fn a_part_that_fails_is_named() {
         let mut rooms = Rooms::default();
         rooms.start("node", |_| async { Err(io::Error::other("no space left")) });
-        assert_eq!(rooms.failed().await.to_string(), "the node ended by itself: no space left");
+        assert_eq!(
+            rooms.failed().await.to_string(),
+            "the node ended by itself: no space left"
+        );
         rooms.start("api", |_| async { Ok::<_, io::Error>(()) });
-        assert_eq!(rooms.failed().await.to_string(), "the api ended by itself: it came to its end");
+        assert_eq!(
+            rooms.failed().await.to_string(),
+            "the api ended by itself: it came to its end"
+        );
     }
 
     #[tokio::test(start_paused = true)]
