@@ -26,14 +26,14 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
         );
         paths.insert(format!("{base}/{plural}"), Value::Object(item));
     }
-    let own = operations(resource, &resource.verbs, &object, &resource.kind, true);
+    let own = operations(resource, &object, true);
     if !own.is_empty() {
         paths.insert(
             collection.clone(),
             with_parameters(own, resource.namespaced, false),
         );
     }
-    let own = operations(resource, &resource.verbs, &object, &resource.kind, false);
+    let own = operations(resource, &object, false);
     if !own.is_empty() {
         paths.insert(
             format!("{collection}/{{name}}"),
@@ -47,15 +47,9 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
     }
 }
 
-fn operations(
-    resource: &Resource,
-    verbs: &[String],
-    object: &str,
-    _kind: &str,
-    collection: bool,
-) -> Map<String, Value> {
+fn operations(resource: &Resource, object: &str, collection: bool) -> Map<String, Value> {
     let mut item = Map::new();
-    for verb in verbs {
+    for verb in &resource.verbs {
         let (method, action, schema, parameters): (&str, &str, String, &[&str]) =
             match (verb.as_str(), collection) {
                 ("list", true) => ("get", "list", format!("{object}List"), LIST),
@@ -131,7 +125,7 @@ fn operation(resource: &Resource, action: &str, schema: &str, parameters: &[&str
         "delete" | "deletecollection" => {
             Some(json!({"*/*": {"schema": {"$ref": format!("{REFERENCE}{DELETE_OPTIONS}")}}}))
         }
-        "patch" => Some(patch_body()),
+        "patch" => Some(patch_body(resource.custom)),
         _ => None,
     };
     if let Some(content) = body {
@@ -140,14 +134,23 @@ fn operation(resource: &Resource, action: &str, schema: &str, parameters: &[&str
     operation
 }
 
-fn patch_body() -> Value {
-    let any = json!({"schema": {"type": "object"}});
-    json!({
-        "application/apply-patch+yaml": any,
-        "application/json-patch+json": any,
-        "application/merge-patch+json": any,
-        "application/strategic-merge-patch+json": any,
-    })
+/// The kinds of patch. Custom resources know no strategic merge: kubectl sends one to whatever lists it.
+fn patch_body(custom: bool) -> Value {
+    let mut content = Map::new();
+    for kind in [
+        "apply-patch+yaml",
+        "json-patch+json",
+        "merge-patch+json",
+        "strategic-merge-patch+json",
+    ] {
+        if !custom || !kind.starts_with("strategic") {
+            content.insert(
+                format!("application/{kind}"),
+                json!({"schema": {"type": "object"}}),
+            );
+        }
+    }
+    Value::Object(content)
 }
 
 fn parameter(name: &str) -> Value {

@@ -77,6 +77,9 @@ fn explain_finds_a_resource_by_its_path_and_kind() {
             .iter()
             .any(|p| p["name"] == "fieldValidation")
     );
+    let patches = path["patch"]["requestBody"]["content"].as_object().unwrap();
+    assert!(patches.contains_key("application/merge-patch+json"));
+    assert!(!patches.contains_key("application/strategic-merge-patch+json"));
     let schema = &document["components"]["schemas"]["dev.errand.v1alpha1.Task"];
     assert_eq!(schema["x-kubernetes-group-version-kind"], json!([kind]));
     assert_eq!(schema["properties"]["spec"]["description"], "What to run.");

@@ -47,6 +47,18 @@ pub(in crate::local::api::schema) struct Rule {
     uses_old_self: bool,
 }
 
+impl Rule {
+    /// The rule as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it compares with the former value.
+    pub fn uses_old_self(&self) -> bool {
+        self.uses_old_self
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Reason {
     Required,

@@ -203,6 +203,22 @@ fn rules_that_cannot_be_right_are_refused_with_the_definition() {
 }
 
 #[test]
+fn transition_rules_need_members_that_can_be_told_apart() {
+    let list = |kind: Value| {
+        let mut list = json!({"type": "array", "x-kubernetes-list-map-keys": ["n"], "items": {
+            "type": "object", "required": ["n"], "properties": {"n": {"type": "string"}},
+            "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}});
+        list["x-kubernetes-list-type"] = kind;
+        list
+    };
+    assert!(Schema::compile(&with_spec(list(json!("map")))).is_ok());
+    assert_eq!(
+        refused(list(json!("set"))),
+        "openAPIV3Schema.properties[spec].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within openAPIV3Schema.properties[spec].items"
+    );
+}
+
+#[test]
 fn rules_at_the_root_see_only_the_name_of_the_metadata() {
     let root = |rule: &str| {
         Schema::compile(&json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}]}))
