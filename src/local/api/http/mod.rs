@@ -1,0 +1,2 @@
+//! The HTTP face: paths, content negotiation, refusals, serving.
+pub mod status;
