@@ -1,1 +1,2 @@
 //! The API server of the embedded plane.
+pub mod schema;
