@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::http::status::Cause;
+use super::schema::FieldError;
 
 /// Value at a path of keys, if every step exists.
 pub fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
@@ -22,34 +22,46 @@ pub fn meta_text<'a>(value: &'a Value, field: &str) -> &'a str {
     text(value, &["metadata", field])
 }
 
-/// `metadata` as a map, made if it is missing or no map.
-pub fn metadata(value: &mut Value) -> &mut Map<String, Value> {
-    child(value, "metadata")
-}
-
-/// The map at `key`, made if it is missing or no map.
-pub fn child<'a>(value: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+/// Puts a value at a path; whatever is in the way and no map becomes one.
+pub fn set(value: &mut Value, path: &[&str], new: impl Into<Value>) {
+    let Some((first, rest)) = path.split_first() else {
+        *value = new.into();
+        return;
+    };
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
-    let slot = &mut value[key];
-    if !slot.is_object() {
-        *slot = Value::Object(Map::new());
-    }
-    match slot {
-        Value::Object(map) => map,
-        // Made an object just above.
-        _ => unreachable_map(),
-    }
+    set(&mut value[*first], rest, new);
 }
 
-fn unreachable_map() -> &'static mut Map<String, Value> {
-    Box::leak(Box::new(Map::new()))
+/// Takes away what is at a path, keeping the order of the rest.
+pub fn remove(value: &mut Value, path: &[&str]) -> Option<Value> {
+    let (last, parents) = path.split_last()?;
+    let parent = parents.iter().try_fold(value, |value, key| value.get_mut(*key))?;
+    parent.as_object_mut()?.shift_remove(*last)
+}
+
+/// Puts `metadata.FIELD`.
+pub fn set_meta(value: &mut Value, field: &str, new: impl Into<Value>) {
+    set(value, &["metadata", field], new);
+}
+
+/// Makes `value`'s part at a path the same as that of `from`: copied, or absent as there.
+pub fn copy(value: &mut Value, from: &Value, path: &[&str]) {
+    match at(from, path) {
+        Some(part) => set(value, path, part.clone()),
+        None => {
+            remove(value, path);
+        }
+    }
 }
 
 /// Texts of a list at a path; anything that is no text is left out.
 pub fn texts<'a>(value: &'a Value, path: &[&str]) -> Vec<&'a str> {
-    at(value, path).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    at(value, path)
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
 }
 
 /// `metadata.finalizers`.
@@ -66,7 +78,11 @@ pub fn is_deleting(value: &Value) -> bool {
 pub fn labels(value: &Value) -> BTreeMap<String, String> {
     at(value, &["metadata", "labels"])
         .and_then(Value::as_object)
-        .map(|map| map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string()))).collect())
+        .map(|map| {
+            map.iter()
+                .filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_string())))
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -87,8 +103,10 @@ const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub fn generate_name(base: &str) -> String {
     let base: String = base.chars().take(58).collect();
     let random = uuid::Uuid::new_v4();
-    let suffix: String =
-        random.as_bytes()[..5].iter().map(|byte| char::from(GENERATED[usize::from(*byte) % GENERATED.len()])).collect();
+    let suffix: String = random.as_bytes()[..5]
+        .iter()
+        .map(|byte| char::from(GENERATED[usize::from(*byte) % GENERATED.len()]))
+        .collect();
     base + &suffix
 }
 
@@ -178,46 +196,52 @@ pub fn check_label_value(value: &str) -> Result<(), &'static str> {
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 /// Everything wrong with labels, annotations, finalizers and owner references (the name is checked per resource).
-pub fn check_metadata(object: &Value) -> Vec<Cause> {
+pub fn check_metadata(object: &Value) -> Vec<FieldError> {
     let mut causes = Vec::new();
-    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else { return causes };
+    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
+        return causes;
+    };
     check_labels(metadata.get("labels"), &mut causes);
     check_annotations(metadata.get("annotations"), &mut causes);
     for (field, kind) in [("finalizers", "array"), ("ownerReferences", "array")] {
         if metadata.get(field).is_some_and(|v| !v.is_array() && !v.is_null()) {
-            causes.push(Cause::invalid(&format!("metadata.{field}"), &metadata[field], &format!("must be an {kind}")));
+            causes.push(FieldError::invalid(
+                &format!("metadata.{field}"),
+                &metadata[field],
+                &format!("must be an {kind}"),
+            ));
         }
     }
     for finalizer in finalizers(object) {
         if let Err(why) = check_qualified_name(finalizer) {
-            causes.push(Cause::invalid("metadata.finalizers", &finalizer.into(), why));
+            causes.push(FieldError::invalid("metadata.finalizers", &finalizer.into(), why));
         }
     }
     check_owners(metadata.get("ownerReferences"), &mut causes);
     causes
 }
 
-fn check_labels(labels: Option<&Value>, causes: &mut Vec<Cause>) {
+fn check_labels(labels: Option<&Value>, causes: &mut Vec<FieldError>) {
     let field = "metadata.labels";
     match labels {
         None | Some(Value::Null) => {}
         Some(Value::Object(map)) => {
             for (key, value) in map {
                 if let Err(why) = check_qualified_name(key) {
-                    causes.push(Cause::invalid(field, &key.as_str().into(), why));
+                    causes.push(FieldError::invalid(field, &key.as_str().into(), why));
                 }
                 match value.as_str().map(check_label_value) {
                     Some(Ok(())) => {}
-                    Some(Err(why)) => causes.push(Cause::invalid(field, value, why)),
-                    None => causes.push(Cause::invalid(field, value, "must be a string")),
+                    Some(Err(why)) => causes.push(FieldError::invalid(field, value, why)),
+                    None => causes.push(FieldError::invalid(field, value, "must be a string")),
                 }
             }
         }
-        Some(other) => causes.push(Cause::invalid(field, other, "must be an object")),
+        Some(other) => causes.push(FieldError::invalid(field, other, "must be an object")),
     }
 }
 
-fn check_annotations(annotations: Option<&Value>, causes: &mut Vec<Cause>) {
+fn check_annotations(annotations: Option<&Value>, causes: &mut Vec<FieldError>) {
     let field = "metadata.annotations";
     match annotations {
         None | Some(Value::Null) => {}
@@ -225,26 +249,22 @@ fn check_annotations(annotations: Option<&Value>, causes: &mut Vec<Cause>) {
             let mut size = 0;
             for (key, value) in map {
                 if let Err(why) = check_qualified_name(&key.to_lowercase()) {
-                    causes.push(Cause::invalid(field, &key.as_str().into(), why));
+                    causes.push(FieldError::invalid(field, &key.as_str().into(), why));
                 }
                 match value {
                     Value::String(text) => size += key.len() + text.len(),
-                    other => causes.push(Cause::invalid(field, other, "must be a string")),
+                    other => causes.push(FieldError::invalid(field, other, "must be a string")),
                 }
             }
             if size > ANNOTATIONS_LIMIT {
-                causes.push(Cause {
-                    reason: "FieldValueTooLong".into(),
-                    message: format!("Too long: may not be more than {ANNOTATIONS_LIMIT} bytes"),
-                    field: field.into(),
-                });
+                causes.push(FieldError::too_long(field, ANNOTATIONS_LIMIT as u64));
             }
         }
-        Some(other) => causes.push(Cause::invalid(field, other, "must be an object")),
+        Some(other) => causes.push(FieldError::invalid(field, other, "must be an object")),
     }
 }
 
-fn check_owners(owners: Option<&Value>, causes: &mut Vec<Cause>) {
+fn check_owners(owners: Option<&Value>, causes: &mut Vec<FieldError>) {
     let mut controllers = 0;
     for (index, owner) in owners.and_then(Value::as_array).into_iter().flatten().enumerate() {
         for (field, detail) in [
@@ -255,13 +275,13 @@ fn check_owners(owners: Option<&Value>, causes: &mut Vec<Cause>) {
         ] {
             if text(owner, &[field]).is_empty() {
                 let path = format!("metadata.ownerReferences[{index}].{field}");
-                causes.push(Cause::invalid(&path, &"".into(), detail));
+                causes.push(FieldError::invalid(&path, &"".into(), detail));
             }
         }
         controllers += usize::from(owner.get("controller") == Some(&Value::Bool(true)));
     }
     if controllers > 1 {
-        causes.push(Cause::invalid(
+        causes.push(FieldError::invalid(
             "metadata.ownerReferences",
             &owners.cloned().unwrap_or_default(),
             "Only one reference can have Controller set to true",
@@ -280,7 +300,18 @@ mod tests {
         for good in ["a", "a-b", "a.b", "1", &"a".repeat(253)] {
             assert_eq!(check_subdomain(good), Ok(()), "{good}");
         }
-        for bad in ["", "A", "-a", "a-", "a..b", ".a", "a_b", "ä", "a/b", &"a".repeat(254)] {
+        for bad in [
+            "",
+            "A",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a_b",
+            "ä",
+            "a/b",
+            &"a".repeat(254),
+        ] {
             assert!(check_subdomain(bad).is_err(), "{bad}");
         }
         assert!(check_label("a.b").is_err());

@@ -44,8 +44,12 @@ impl Requirement {
             Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::GreaterThan(bound) => value.and_then(|v| v.parse().ok()).is_some_and(|v: i64| v > *bound),
-            Operator::LessThan(bound) => value.and_then(|v| v.parse().ok()).is_some_and(|v: i64| v < *bound),
+            Operator::GreaterThan(bound) => value
+                .and_then(|v| v.parse().ok())
+                .is_some_and(|v: i64| v > *bound),
+            Operator::LessThan(bound) => value
+                .and_then(|v| v.parse().ok())
+                .is_some_and(|v: i64| v < *bound),
         }
     }
 }
@@ -57,7 +61,10 @@ pub struct LabelSelector(Vec<Requirement>);
 impl LabelSelector {
     /// Parses `a=b,c in (d,e),!f`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Parser::new(text).requirements().map(Self).map_err(SelectorError::Label)
+        Parser::new(text)
+            .requirements()
+            .map(Self)
+            .map_err(SelectorError::Label)
     }
 
     /// Whether an object with these labels is selected.
@@ -140,9 +147,19 @@ impl Parser {
                 Token::End => return Ok(requirements),
                 Token::Symbol(",") => match self.peek() {
                     Token::Word(_) | Token::Symbol("!") => {}
-                    other => return Err(format!("found '{}', expected: identifier after ','", other.text())),
+                    other => {
+                        return Err(format!(
+                            "found '{}', expected: identifier after ','",
+                            other.text()
+                        ));
+                    }
                 },
-                other => return Err(format!("found '{}', expected: ',' or 'end of string'", other.text())),
+                other => {
+                    return Err(format!(
+                        "found '{}', expected: ',' or 'end of string'",
+                        other.text()
+                    ));
+                }
             }
         }
     }
@@ -157,12 +174,23 @@ impl Parser {
             other => return Err(format!("found '{}', expected: identifier", other.text())),
         };
         meta::check_qualified_name(&key).map_err(|why| format!("key: Invalid value: {key:?}: {why}"))?;
-        let bare = |operator| Requirement { key: key.clone(), operator, values: BTreeSet::new() };
+        let bare = |operator| Requirement {
+            key: key.clone(),
+            operator,
+            values: BTreeSet::new(),
+        };
         if matches!(self.peek(), Token::End | Token::Symbol(",")) {
-            return Ok(bare(if negated { Operator::DoesNotExist } else { Operator::Exists }));
+            return Ok(bare(if negated {
+                Operator::DoesNotExist
+            } else {
+                Operator::Exists
+            }));
         }
         if negated {
-            return Err(format!("found '{}', expected: ',' or 'end of string'", self.peek().text()));
+            return Err(format!(
+                "found '{}', expected: ',' or 'end of string'",
+                self.peek().text()
+            ));
         }
         let operator = self.next();
         let (operator, values) = match operator.text() {
@@ -180,7 +208,11 @@ impl Parser {
             meta::check_label_value(value)
                 .map_err(|why| format!("values[0][{key}]: Invalid value: {value:?}: {why}"))?;
         }
-        Ok(Requirement { key, operator, values })
+        Ok(Requirement {
+            key,
+            operator,
+            values,
+        })
     }
 
     fn exact_value(&mut self) -> String {
@@ -196,7 +228,9 @@ impl Parser {
     fn bound(&mut self) -> Result<i64, String> {
         let text = self.exact_value();
         text.parse().map_err(|_| {
-            format!("values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer")
+            format!(
+                "values[0]: Invalid value: {text:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+            )
         })
     }
 
@@ -207,7 +241,9 @@ impl Parser {
         }
         let mut values = BTreeSet::new();
         if self.peek() == Token::Symbol(")") {
-            return Err("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into());
+            return Err(
+                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
+            );
         }
         loop {
             values.insert(self.exact_value());
@@ -239,10 +275,19 @@ impl FieldSelector {
             if term.is_empty() {
                 continue;
             }
-            let Some((field, equal, value)) = split_term(term).and_then(|(f, e, v)| Some((f, e, unescape(v)?))) else {
-                return Err(SelectorError::Field { selector: text.to_string(), term: term.to_string() });
+            let Some((field, equal, value)) =
+                split_term(term).and_then(|(f, e, v)| Some((f, e, unescape(v)?)))
+            else {
+                return Err(SelectorError::Field {
+                    selector: text.to_string(),
+                    term: term.to_string(),
+                });
             };
-            terms.push(FieldTerm { field: field.to_string(), equal, value });
+            terms.push(FieldTerm {
+                field: field.to_string(),
+                equal,
+                value,
+            });
         }
         Ok(Self(terms))
     }
@@ -257,7 +302,9 @@ impl FieldSelector {
 
     /// Whether an object is selected, `value_of` giving its fields (absent = empty).
     pub fn matches<'a>(&self, value_of: impl Fn(&str) -> &'a str) -> bool {
-        self.0.iter().all(|term| (value_of(&term.field) == term.value) == term.equal)
+        self.0
+            .iter()
+            .all(|term| (value_of(&term.field) == term.value) == term.equal)
     }
 
     /// Whether everything is selected.
@@ -267,7 +314,10 @@ impl FieldSelector {
 
     /// The value that `field` must have, if the selector says so: one object instead of a whole list.
     pub fn required(&self, field: &str) -> Option<&str> {
-        self.0.iter().find(|term| term.equal && term.field == field).map(|term| term.value.as_str())
+        self.0
+            .iter()
+            .find(|term| term.equal && term.field == field)
+            .map(|term| term.value.as_str())
     }
 }
 
@@ -320,7 +370,10 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect()
     }
 
     fn selects(selector: &str, pairs: &[(&str, &str)]) -> bool {
@@ -339,23 +392,33 @@ mod tests {
         assert!(selects("a", &[("a", "")]));
         assert!(selects("!a", &[("b", "")]));
         assert!(selects("a=", &[("a", "")]));
-        assert!(selects("errand.dev/task=x,n>3,n<5", &[("errand.dev/task", "x"), ("n", "4")]));
+        assert!(selects(
+            "errand.dev/task=x,n>3,n<5",
+            &[("errand.dev/task", "x"), ("n", "4")]
+        ));
         assert!(!selects("n>3", &[("n", "abc")]));
         assert!(selects("a in (,b)", &[("a", "")]));
     }
 
     #[test]
     fn malformed_label_selectors_are_refused_with_a_reason() {
-        for bad in ["=a", "a=b,", "a in b", "a in ()", "a in (b", "a b", "!a=b", "a=b=c", ",", "-a=b", "a=b c", "n>x"] {
+        for bad in [
+            "=a", "a=b,", "a in b", "a in ()", "a in (b", "a b", "!a=b", "a=b=c", ",", "-a=b", "a=b c", "n>x",
+        ] {
             let error = LabelSelector::parse(bad).unwrap_err();
-            assert!(error.to_string().starts_with("unable to parse requirement: "), "{bad}: {error}");
+            assert!(
+                error.to_string().starts_with("unable to parse requirement: "),
+                "{bad}: {error}"
+            );
         }
     }
 
     #[test]
     fn field_selectors_compare_and_unescape() {
         let selector = FieldSelector::parse(r"metadata.name=a\,b,status.phase!=Failed").unwrap();
-        let of = |name: &'static str, phase: &'static str| move |f: &str| if f == "metadata.name" { name } else { phase };
+        let of = |name: &'static str, phase: &'static str| {
+            move |f: &str| if f == "metadata.name" { name } else { phase }
+        };
         assert!(selector.matches(of("a,b", "Running")));
         assert!(!selector.matches(of("a,b", "Failed")));
         assert!(!selector.matches(of("ab", "Running")));
