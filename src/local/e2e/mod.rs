@@ -1,0 +1,5 @@
+//! Scheduler, node and node lifecycle together, against the API server in this process.
+
+mod fake_api;
+mod plane;
+mod pods;
