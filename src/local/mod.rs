@@ -6,5 +6,6 @@ mod e2e;
 pub mod events;
 pub mod logs;
 pub mod node;
+pub mod node_lifecycle;
 pub mod quantity;
 pub mod scheduler;

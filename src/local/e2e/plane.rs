@@ -25,7 +25,7 @@ pub struct Plane {
     pub logs: LogRouter,
     pub folder: TempDir,
     stop: CancellationToken,
-    nodes: Vec<JoinHandle<()>>,
+    nodes: Vec<Option<JoinHandle<()>>>,
     scheduler: JoinHandle<()>,
 }
 
@@ -75,22 +75,23 @@ impl Plane {
     /// Starts a node; returns its place for [`Plane::kill_node`].
     pub fn add_node(&mut self, options: NodeOptions) -> usize {
         let (client, stop) = (self.client.clone(), self.stop.clone());
-        self.nodes.push(tokio::spawn(async move {
+        self.nodes.push(Some(tokio::spawn(async move {
             node::run(client, options, stop.cancelled_owned()).await.unwrap();
-        }));
+        })));
         self.nodes.len() - 1
     }
 
     /// The sudden death of a node.
     pub async fn kill_node(&mut self, index: usize) {
-        self.nodes[index].abort();
-        let _ = (&mut self.nodes[index]).await;
+        let node = self.nodes[index].take().unwrap();
+        node.abort();
+        let _ = node.await;
     }
 
     /// The orderly end of everything.
     pub async fn stop(self) {
         self.stop.cancel();
-        for node in self.nodes {
+        for node in self.nodes.into_iter().flatten() {
             let _ = node.await;
         }
         let _ = self.scheduler.await;

@@ -97,6 +97,8 @@ struct Worker {
     refresh_at: Option<Timestamp>,
     jobs: JoinSet<Job>,
     stop: Option<Stop>,
+    /// Cancelled once a stop begins: calls an image pull back.
+    halt: CancellationToken,
     signalled: HashSet<(usize, bool)>,
     verdict: Option<Verdict>,
     over: bool,
@@ -159,6 +161,7 @@ impl Worker {
             refresh_at: None,
             jobs: JoinSet::new(),
             stop: None,
+            halt: CancellationToken::new(),
             signalled: HashSet::new(),
             verdict: None,
             over: false,
@@ -210,6 +213,9 @@ impl Worker {
             let now = Timestamp::now();
             let wishes = self.wishes();
             self.stop = sync::stop(self.stop, &wishes, now);
+            if self.stop.is_some() {
+                self.halt.cancel();
+            }
             self.prepare(now);
             let mut decision = sync::decide(self.policy, &self.runs, self.stop, &wishes, now);
             for action in std::mem::take(&mut decision.actions) {
@@ -427,7 +433,7 @@ impl Worker {
             folders,
             pod_ip: self.pod_ip,
         };
-        let shared = self.shared.clone();
+        let (shared, halt) = (self.shared.clone(), self.halt.clone());
         let about = reference(&*self.pod, Some(field_path(run, container)));
         self.jobs.spawn(async move {
             let begun = async {
@@ -436,7 +442,11 @@ impl Worker {
                 let config = prepare::config(&shared, start).await?;
                 let image = config.image.clone();
                 let began = Timestamp::now();
-                match shared.runtime.ensure_image(&config).await? {
+                let present = tokio::select! {
+ present = shared.runtime.ensure_image(&config) => present?,
+ () = halt.cancelled() => return Err(StartFailure::Create("the pod is being stopped".to_owned())),
+ };
+ match present {
                     ImageOutcome::NotNeeded => {}
                     ImageOutcome::Present(_) => {
                         let message = format!("Container image {image:?} already present on machine");
@@ -653,9 +663,21 @@ impl Worker {
     fn on_start_failed(&mut self, index: usize, failure: StartFailure) {
         let base = SignedDuration::try_from(self.shared.options.back_off).unwrap_or_default();
         let now = Timestamp::now();
+        let stopping = self.stop.is_some();
         let Some(run) = self.runs.get_mut(index) else {
             return;
         };
+        if stopping {
+            // Called back, or overtaken by the stop: what it waited for before explains more.
+            if let State::Starting { reason, message } = &run.state {
+                run.state = State::Waiting {
+                    reason: reason.clone(),
+                    message: message.clone(),
+                    until: None,
+                };
+            }
+            return;
+        }
         run.failures = run.failures.saturating_add(1);
         let image = self
             .containers

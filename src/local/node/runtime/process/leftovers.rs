@@ -54,7 +54,8 @@ pub struct Marked {
     pub container: String,
 }
 
-fn parse(pid: i32, value: &str) -> Option<Marked> {
+/// Reads a mark; `pid` is only passed on.
+pub fn parse(pid: i32, value: &str) -> Option<Marked> {
     let mut parts = value.splitn(5, ' ');
     let owner = Owner {
         namespace: parts.next()?.to_owned(),
