@@ -48,7 +48,7 @@ pub struct Container {
 }
 
 /// Makes a Function an HTTP function: the container answers one request per Task.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Http {
     /// Port on which the container listens; it also gets it as `PORT`. Default 8080.

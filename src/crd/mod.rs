@@ -27,7 +27,7 @@ pub use status::{
 };
 pub use task::{Callback, External, FunctionRef, Input, Task, TaskSpec};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
 
 /// Most bytes of an input body, before base64. The body travels to command functions in a pod annotation, and all
@@ -41,9 +41,25 @@ pub const MAX_LOG_BYTES: i64 = 256 * 1024;
 /// The two CustomResourceDefinitions with their file names, as `errand crds` writes them.
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     [
-        ("tasks.errand.dev.yaml", Task::crd()),
+        ("tasks.errand.dev.yaml", with_default_phase(Task::crd())),
         ("functions.errand.dev.yaml", Function::crd()),
     ]
+}
+
+/// A Task is Queued from the moment it exists. The API server fills the default in whenever it reads a Task
+/// (Kubernetes, "Defaulting" of custom resources), so nobody ever sees an empty phase and no write is needed for it.
+fn with_default_phase(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
+            status.default = Some(JSON(serde_json::json!({"phase": Phase::Queued})));
+        }
+    }
+    definition
 }
 
 #[cfg(test)]

@@ -15,6 +15,15 @@ pub const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 /// A record without any inline content needs less than this.
 pub const MIN_TERMINATION_MESSAGE_LIMIT: usize = 3072;
 
+/// Bytes of a result that are kept unless it is said otherwise.
+pub const RESULT_LIMIT: usize = 256 * 1024;
+
+/// Bytes of the log that are kept unless it is said otherwise.
+pub const LOG_LIMIT: usize = 64 * 1024;
+
+/// The grace period of Kubernetes unless it is said otherwise.
+pub const GRACE: Duration = Duration::from_secs(30);
+
 /// Where a Task's result comes from.
 ///
 /// The supervisor knows nothing of results taken from the log: the engine passes [`ResultFrom::None`] for those
@@ -118,10 +127,10 @@ pub struct SuperviseArgs {
     #[arg(long, value_name = "SOURCE", default_value = "stdout")]
     pub result: ResultFrom,
     /// Bytes of the result that are kept: its beginning
-    #[arg(long, value_name = "BYTES", default_value_t = 262_144)]
+    #[arg(long, value_name = "BYTES", default_value_t = RESULT_LIMIT)]
     pub result_limit: usize,
     /// Bytes of stdout and stderr together that are kept: their end
-    #[arg(long, value_name = "BYTES", default_value_t = 65_536)]
+    #[arg(long, value_name = "BYTES", default_value_t = LOG_LIMIT)]
     pub log_limit: usize,
     /// How long the command may run, such as 90s or 10m; without it, for ever
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -148,10 +157,10 @@ impl SuperviseArgs {
     pub fn new(command: Vec<String>) -> Self {
         Self {
             result: ResultFrom::Stdout,
-            result_limit: 262_144,
-            log_limit: 65_536,
+            result_limit: RESULT_LIMIT,
+            log_limit: LOG_LIMIT,
             timeout: None,
-            grace: Duration::from_secs(30),
+            grace: GRACE,
             termination_message: PathBuf::from(TERMINATION_MESSAGE_PATH),
             termination_message_limit: TERMINATION_MESSAGE_LIMIT,
             decode_input: None,
