@@ -187,7 +187,11 @@ struct WriteFirst {
 
 impl WriteFirst {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, written: false, reader: None }
+        Self {
+            stream,
+            written: false,
+            reader: None,
+        }
     }
 }
 
@@ -206,11 +210,7 @@ impl AsyncRead for WriteFirst {
 }
 
 impl AsyncWrite for WriteFirst {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if outcome.is_ready() {
             self.written = true;
