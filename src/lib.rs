@@ -8,10 +8,11 @@
 //! - [`runner`]: the supervisor that runs inside a container.
 //! - [`local`]: the embedded plane: API server, scheduler and node on one machine.
 //! - [`cli`]: one file per subcommand; wires the rooms together.
-//! - [`telemetry`]: logs and metrics.
+//! - [`telemetry`]: logs and metrics; [`chain`]: an error and its sources in one line.
 //!
 //! Imports go one way: `crd` <- `handover` <- `engine`, `runner`; `local` imports none of them; `cli` imports all.
 
+pub mod chain;
 pub mod cli;
 pub mod crd;
 pub mod engine;

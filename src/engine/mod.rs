@@ -1,1 +1,26 @@
 //! The controller: turns Tasks into pods and pods into results.
+//!
+//! [`run`] fills the caches and starts the loops. [`task`] holds the life of a Task: what a pod tells
+//! ([`task::view`]), what to do next ([`task::plan`], pure), and the thin steps that do it. [`resolve`] puts Task and
+//! Function together, [`pod`] makes the pod of it (both pure).
+
+pub mod backoff;
+pub mod config;
+pub mod context;
+pub mod events;
+pub mod health;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod pod;
+mod poison;
+pub mod progress;
+pub mod queue;
+pub mod recent;
+pub mod requests;
+pub mod resolve;
+mod run;
+pub mod task;
+
+pub use config::{Config, Delivery, Runner};
+pub use run::{Error, run};

@@ -1,0 +1,116 @@
+//! `errand dev`: the whole of Errand on one machine, with no cluster.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    outcome,
+    plane::{self, Plane, PlaneOptions, Runtime},
+    token::Token,
+};
+
+/// `errand dev` is gone within this time after SIGTERM or Ctrl-C.
+const STOP_WITHIN: Duration = Duration::from_millis(4500);
+
+/// Arguments of `errand dev`.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(after_help = "\
+Once all of it serves, one line on standard output says how to reach it:
+  ready api=https://HOST:PORT kubeconfig=PATH token=TOKEN
+
+With the process runtime, containers are plain child processes of this machine: no isolation, and images are
+not used. It is a way to start and to test, never a production mode: Kubernetes is where Errand scales.")]
+pub struct Args {
+    /// Where the Kubernetes-style API listens (HTTPS); port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6443")]
+    api_addr: SocketAddr,
+    /// Kubeconfig file to write, with authority and token inside [default: errand/kubeconfig in the user's cache folder]
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+    /// Token that the API accepts; may be given again. Without it one random token of user admin. admin may do
+    /// anything, anyone else what Roles in the store grant
+    #[arg(long = "token", value_name = "USER=TOKEN[:GROUP,...]")]
+    tokens: Vec<Token>,
+    /// What runs containers; auto takes docker where a socket answers
+    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
+    runtime: Runtime,
+    /// Folder that keeps the objects over restarts; without it they are in memory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// File, or folder of files, to apply at start; may be given again
+    #[arg(long, value_name = "PATH")]
+    apply: Vec<PathBuf>,
+    #[command(flatten)]
+    telemetry: telemetry::Args,
+}
+
+/// Why the plane does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It did not start, or a part of it failed.
+    #[error(transparent)]
+    Plane(#[from] plane::Error),
+    /// Nowhere to write the kubeconfig.
+    #[error("there is no home folder to write the kubeconfig to; name a file with --kubeconfig")]
+    NoHome,
+    /// Signals cannot be received.
+    #[error("could not listen for signals")]
+    Signals(#[source] io::Error),
+    /// Standard output is closed.
+    #[error("could not write the ready line to standard output")]
+    Write(#[source] io::Error),
+}
+
+/// Runs until SIGTERM, Ctrl-C or the failure of a part.
+pub async fn run(args: Args) -> Result<u8, Error> {
+    // Before anything is started, so that no signal finds the default handler and leaves processes behind.
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let options = options(args)?;
+    let start = Plane::start(options);
+    let mut plane = tokio::select! {
+        plane = start => plane?,
+        _ = terminate.recv() => return Ok(outcome::OK),
+        _ = interrupt.recv() => return Ok(outcome::OK),
+    };
+    ready(&plane)?;
+    let failure = tokio::select! {
+        failure = plane.failed() => Some(failure),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    plane.stop_within(STOP_WITHIN).await?;
+    failure.map_or(Ok(outcome::OK), |failure| Err(failure.into()))
+}
+
+fn options(args: Args) -> Result<PlaneOptions, Error> {
+    let kubeconfig = args.kubeconfig.or_else(default_kubeconfig).ok_or(Error::NoHome)?;
+    let mut options = PlaneOptions::new(kubeconfig);
+    options.api_addr = args.api_addr;
+    options.tokens = args.tokens;
+    options.runtime = args.runtime;
+    options.data_dir = args.data_dir;
+    options.apply = args.apply;
+    Ok(options)
+}
+
+fn default_kubeconfig() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
+    Some(cache.join("errand/kubeconfig"))
+}
+
+fn ready(plane: &Plane) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let (api, kubeconfig, token) = (&plane.api_url, plane.kubeconfig.display(), &plane.token.secret);
+    writeln!(stdout, "ready api={api} kubeconfig={kubeconfig} token={token}")
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Write)
+}

@@ -1,0 +1,20 @@
+//! Names that others rely on.
+
+/// API group of Task and Function.
+pub const GROUP: &str = "errand.dev";
+/// Version of the API group.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of Task and Function.
+pub const API_VERSION: &str = "errand.dev/v1alpha1";
+/// Finalizer on pods: held until the evidence of the run is stored in the Task.
+pub const CAPTURE_FINALIZER: &str = "errand.dev/capture";
+/// Pod label: name of the Task, cut to 63 characters.
+pub const LABEL_TASK: &str = "errand.dev/task";
+/// Pod label: uid of the Task.
+pub const LABEL_TASK_UID: &str = "errand.dev/task-uid";
+/// Pod label: name of the Function, cut to 63 characters.
+pub const LABEL_FUNCTION: &str = "errand.dev/function";
+/// Pod label: attempt, counted from 1.
+pub const LABEL_ATTEMPT: &str = "errand.dev/attempt";
+/// Node label: network latency in whole milliseconds, for `capabilities.networkLatencyMs`.
+pub const LABEL_LATENCY: &str = "errand.dev/network-latency-ms";

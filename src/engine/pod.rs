@@ -1,0 +1,476 @@
+//! The pod of one attempt. Pure: a [`Run`] in, a Pod out.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, Container as CoreContainer, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+        EmptyDirVolumeSource, EnvVar, ImageVolumeSource, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+        NodeSelectorTerm, ObjectFieldSelector, Pod, PodSpec, ResourceRequirements, SeccompProfile,
+        SecurityContext, Volume, VolumeMount,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use kube::{Resource, ResourceExt};
+use sha2::{Digest, Sha256};
+
+use super::{
+    config::{Delivery, Runner},
+    resolve::{DEFAULT_PORT, Run, RunInput},
+};
+use crate::{
+    crd::{
+        CAPTURE_FINALIZER, Capabilities, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_LATENCY, LABEL_TASK,
+        LABEL_TASK_UID, PodOptions, ResultSource, Task,
+    },
+    handover::args::{DecodeInput, ResultFrom, SuperviseArgs},
+};
+
+/// Name of the container that does the work.
+pub const CONTAINER: &str = "task";
+/// Pod annotation that holds the run's [`Facts`](super::resolve::Facts).
+pub const ANNOTATION_FACTS: &str = "errand.dev/run";
+
+const ANNOTATION_INPUT: &str = "errand.dev/input-";
+const INPUT_DIR: &str = "/errand/input";
+const ENCODED_DIR: &str = "/errand/input-encoded";
+const BIN_DIR: &str = "/errand/bin";
+const BIN: &str = "/errand/bin/errand";
+/// A body up to this many bytes of text also rides in `ERRAND_INPUT`.
+const MAX_ENV_BODY: usize = 4096;
+/// Longest pod name: a DNS subdomain.
+const MAX_NAME: usize = 253;
+
+/// The name of the pod of an attempt: derived, so that making it twice meets AlreadyExists and not a second run. The
+/// Task's uid is in it, so that a Task that was deleted and made again under its name does not meet its old pod.
+pub fn name(task: &str, uid: &str, attempt: u32) -> String {
+    let digest = Sha256::digest(uid.as_bytes());
+    let mark: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    let suffix = format!("-{mark}-{attempt}");
+    format!("{}{suffix}", cut(task, MAX_NAME - suffix.len()))
+}
+
+/// A label value made of a name: at most 63 characters that end in a letter or digit.
+pub fn label_value(name: &str) -> String {
+    cut(name, 63).to_owned()
+}
+
+// Names are ASCII (DNS subdomains), but a hostile one must not split a character.
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+}
+
+/// The pod that runs attempt number `attempt` (from 1) of `task`.
+pub fn build(task: &Task, run: &Run, attempt: u32, runner: &Runner, delivery: Delivery) -> Pod {
+    let task_name = task.name_any();
+    let uid = task.uid().unwrap_or_default();
+    let mount = InputMount::of(run);
+    let mut volumes = run.pod.volumes.clone();
+    volumes.extend(mount.volumes());
+    let mut mounts = run.container.volume_mounts.clone();
+    mounts.extend(mount.mounts());
+    let mut init_containers = Vec::new();
+    if run.facts.supervised {
+        let (volume, init) = deliver(runner, delivery);
+        volumes.push(volume);
+        init_containers.extend(init);
+        mounts.push(VolumeMount {
+            name: "errand-bin".into(),
+            mount_path: BIN_DIR.into(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        });
+    }
+    Pod {
+        metadata: metadata(task, run, attempt, &task_name, &uid, &mount),
+        spec: Some(PodSpec {
+            containers: vec![container(task, run, attempt, &task_name, &mount, mounts)],
+            init_containers: (!init_containers.is_empty()).then_some(init_containers),
+            volumes: (!volumes.is_empty()).then_some(volumes),
+            restart_policy: Some("Never".into()),
+            enable_service_links: Some(false),
+            automount_service_account_token: run.pod.service_account_name.is_none().then_some(false),
+            termination_grace_period_seconds: Some(run.facts.grace_seconds),
+            affinity: affinity(&run.capabilities),
+            node_selector: some_map(&run.capabilities.node_selector),
+            tolerations: some_vec(&run.capabilities.tolerations),
+            ..passed_through(&run.pod)
+        }),
+        status: None,
+    }
+}
+
+fn passed_through(pod: &PodOptions) -> PodSpec {
+    PodSpec {
+        service_account_name: pod.service_account_name.clone(),
+        image_pull_secrets: some_vec(&pod.image_pull_secrets),
+        priority_class_name: pod.priority_class_name.clone(),
+        scheduler_name: pod.scheduler_name.clone(),
+        runtime_class_name: pod.runtime_class_name.clone(),
+        ..PodSpec::default()
+    }
+}
+
+fn metadata(
+    task: &Task,
+    run: &Run,
+    attempt: u32,
+    task_name: &str,
+    uid: &str,
+    mount: &InputMount,
+) -> ObjectMeta {
+    let mut labels = run.pod.labels.clone();
+    labels.insert("app.kubernetes.io/managed-by".into(), "errand".into());
+    labels.insert(LABEL_TASK.into(), label_value(task_name));
+    labels.insert(LABEL_TASK_UID.into(), uid.to_owned());
+    labels.insert(LABEL_ATTEMPT.into(), attempt.to_string());
+    if let Some(function) = &run.function {
+        labels.insert(LABEL_FUNCTION.into(), label_value(function));
+    }
+    let mut annotations = run.pod.annotations.clone();
+    annotations.extend(mount.annotations());
+    // Strings, numbers and booleans: serialization cannot fail.
+    annotations.insert(
+        ANNOTATION_FACTS.into(),
+        serde_json::to_string(&run.facts).unwrap_or_default(),
+    );
+    ObjectMeta {
+        name: Some(name(task_name, uid, attempt)),
+        namespace: task.namespace(),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        owner_references: task.controller_owner_ref(&()).map(|owner| vec![owner]),
+        finalizers: Some(vec![CAPTURE_FINALIZER.into()]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn container(
+    task: &Task,
+    run: &Run,
+    attempt: u32,
+    task_name: &str,
+    mount: &InputMount,
+    mounts: Vec<VolumeMount>,
+) -> CoreContainer {
+    let spec = &run.container;
+    let literal = run.literal_args.iter().map(|arg| arg.replace("$(", "$$("));
+    let args: Vec<String> = spec.args.iter().cloned().chain(literal).collect();
+    let (command, args) = if run.facts.supervised {
+        (supervise(run, mount, args), Vec::new())
+    } else {
+        (spec.command.clone(), args)
+    };
+    CoreContainer {
+        name: CONTAINER.into(),
+        image: Some(spec.image.clone()),
+        image_pull_policy: spec.image_pull_policy.clone(),
+        command: some_vec(&command),
+        args: some_vec(&args),
+        working_dir: spec.working_dir.clone(),
+        env: Some(env(task, run, attempt, task_name, mount)),
+        env_from: some_vec(&spec.env_from),
+        volume_mounts: some_vec(&mounts),
+        ports: run.facts.http.as_ref().map(|http| {
+            vec![ContainerPort {
+                container_port: http.port.unwrap_or(DEFAULT_PORT).into(),
+                ..ContainerPort::default()
+            }]
+        }),
+        resources: resources(&run.capabilities),
+        security_context: Some(security(run.capabilities.privileged == Some(true))),
+        ..CoreContainer::default()
+    }
+}
+
+fn supervise(run: &Run, mount: &InputMount, args: Vec<String>) -> Vec<String> {
+    let facts = &run.facts;
+    let result = match (facts.result_from, &facts.result_path) {
+        (ResultSource::Stdout, _) => ResultFrom::Stdout,
+        (ResultSource::File, Some(path)) => ResultFrom::File(PathBuf::from(path)),
+        (ResultSource::TerminationMessage, _) => ResultFrom::TerminationMessage,
+        (ResultSource::Log | ResultSource::File, _) => ResultFrom::None,
+    };
+    let decode_input = if mount.encoded() {
+        DecodeInput::new(ENCODED_DIR, INPUT_DIR).ok()
+    } else {
+        None
+    };
+    let supervise = SuperviseArgs {
+        result,
+        result_limit: usize::try_from(facts.result_limit).unwrap_or(0),
+        log_limit: usize::try_from(facts.log_limit).unwrap_or(0),
+        timeout: Some(facts.timeout()),
+        grace: facts.grace(),
+        decode_input,
+        ..SuperviseArgs::new(run.container.command.iter().cloned().chain(args).collect())
+    };
+    [BIN.to_owned(), "runner".to_owned()]
+        .into_iter()
+        .chain(supervise.to_args())
+        .collect()
+}
+
+fn env(task: &Task, run: &Run, attempt: u32, task_name: &str, mount: &InputMount) -> Vec<EnvVar> {
+    let var = |name: &str, value: String| EnvVar {
+        name: name.into(),
+        value: Some(value),
+        value_from: None,
+    };
+    let mut env = vec![
+        var("ERRAND_TASK", task_name.to_owned()),
+        var("ERRAND_NAMESPACE", task.namespace().unwrap_or_default()),
+        var("ERRAND_FUNCTION", run.function.clone().unwrap_or_default()),
+        var("ERRAND_ATTEMPT", attempt.to_string()),
+    ];
+    if let Some(http) = &run.facts.http {
+        env.push(var("PORT", http.port.unwrap_or(DEFAULT_PORT).to_string()));
+    }
+    if !mount.files.is_empty() {
+        env.push(var("ERRAND_INPUT_DIR", INPUT_DIR.into()));
+    }
+    let small = run
+        .input
+        .body
+        .as_deref()
+        .filter(|body| body.len() <= MAX_ENV_BODY);
+    if let Some(text) = small
+        .and_then(|body| std::str::from_utf8(body).ok())
+        .filter(|t| !t.contains('\0'))
+    {
+        env.push(var("ERRAND_INPUT", text.replace("$(", "$$(")));
+    }
+    env.extend(run.container.env.iter().cloned());
+    env
+}
+
+/// The input files of a command function, as pod annotations that a downward API volume shows as files.
+struct InputMount {
+    /// File name and content.
+    files: BTreeMap<&'static str, String>,
+    supervised: bool,
+}
+
+impl InputMount {
+    fn of(run: &Run) -> Self {
+        let files = if run.facts.http.is_some() {
+            BTreeMap::new()
+        } else {
+            input_files(&run.input)
+        };
+        Self {
+            files,
+            supervised: run.facts.supervised,
+        }
+    }
+
+    /// True where the supervisor must decode the body: an annotation holds text only.
+    fn encoded(&self) -> bool {
+        self.supervised && self.files.contains_key("body.base64")
+    }
+
+    fn annotations(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.files
+            .iter()
+            .map(|(file, content)| (annotation(file), content.clone()))
+    }
+
+    fn volumes(&self) -> Vec<Volume> {
+        if self.files.is_empty() {
+            return Vec::new();
+        }
+        let item = |file: &&str| DownwardAPIVolumeFile {
+            path: (*file).to_owned(),
+            field_ref: Some(ObjectFieldSelector {
+                field_path: format!("metadata.annotations['{}']", annotation(file)),
+                api_version: None,
+            }),
+            ..DownwardAPIVolumeFile::default()
+        };
+        let mut volumes = vec![Volume {
+            name: "errand-input".into(),
+            downward_api: Some(DownwardAPIVolumeSource {
+                items: Some(self.files.keys().map(|file| item(&file)).collect()),
+                ..DownwardAPIVolumeSource::default()
+            }),
+            ..Volume::default()
+        }];
+        if self.encoded() {
+            volumes.push(Volume {
+                name: "errand-input-decoded".into(),
+                empty_dir: Some(EmptyDirVolumeSource::default()),
+                ..Volume::default()
+            });
+        }
+        volumes
+    }
+
+    fn mounts(&self) -> Vec<VolumeMount> {
+        let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+            name: name.into(),
+            mount_path: path.into(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        };
+        match (self.files.is_empty(), self.encoded()) {
+            (true, _) => Vec::new(),
+            (false, false) => vec![mount("errand-input", INPUT_DIR, true)],
+            (false, true) => vec![
+                mount("errand-input", ENCODED_DIR, true),
+                mount("errand-input-decoded", INPUT_DIR, false),
+            ],
+        }
+    }
+}
+
+fn annotation(file: &str) -> String {
+    format!("{ANNOTATION_INPUT}{file}")
+}
+
+fn input_files(input: &RunInput) -> BTreeMap<&'static str, String> {
+    let mut files = BTreeMap::new();
+    match input
+        .body
+        .as_deref()
+        .map(|body| (std::str::from_utf8(body), body))
+    {
+        Some((Ok(text), _)) => drop(files.insert("body", text.to_owned())),
+        Some((Err(_), bytes)) => drop(files.insert("body.base64", STANDARD.encode(bytes))),
+        None => {}
+    }
+    if let Some(query) = &input.query {
+        files.insert("query", query.clone());
+    }
+    if !input.headers.is_empty() {
+        // A map of strings: serialization cannot fail.
+        files.insert(
+            "headers.json",
+            serde_json::to_string(&input.headers).unwrap_or_default(),
+        );
+    }
+    if let Some(content_type) = &input.content_type {
+        files.insert("content-type", content_type.clone());
+    }
+    files
+}
+
+fn deliver(runner: &Runner, delivery: Delivery) -> (Volume, Option<CoreContainer>) {
+    let volume = Volume {
+        name: "errand-bin".into(),
+        ..Volume::default()
+    };
+    match delivery {
+        Delivery::ImageVolume => (
+            Volume {
+                image: Some(ImageVolumeSource {
+                    reference: Some(runner.image.clone()),
+                    pull_policy: runner.pull_policy.clone(),
+                }),
+                ..volume
+            },
+            None,
+        ),
+        Delivery::InitContainer => (
+            Volume {
+                empty_dir: Some(EmptyDirVolumeSource::default()),
+                ..volume
+            },
+            Some(CoreContainer {
+                name: "errand-bin".into(),
+                image: Some(runner.image.clone()),
+                image_pull_policy: runner.pull_policy.clone(),
+                command: Some(vec!["/errand".into(), "install".into(), BIN.into()]),
+                volume_mounts: Some(vec![VolumeMount {
+                    name: "errand-bin".into(),
+                    mount_path: BIN_DIR.into(),
+                    ..VolumeMount::default()
+                }]),
+                security_context: Some(security(false)),
+                ..CoreContainer::default()
+            }),
+        ),
+    }
+}
+
+fn security(privileged: bool) -> SecurityContext {
+    if privileged {
+        return SecurityContext {
+            privileged: Some(true),
+            ..SecurityContext::default()
+        };
+    }
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".into(),
+            localhost_profile: None,
+        }),
+        ..SecurityContext::default()
+    }
+}
+
+fn resources(capabilities: &Capabilities) -> Option<ResourceRequirements> {
+    let named = [
+        ("cpu", &capabilities.cpu),
+        ("memory", &capabilities.memory),
+        ("ephemeral-storage", &capabilities.ephemeral_storage),
+    ];
+    let fixed = named
+        .into_iter()
+        .filter_map(|(name, amount)| amount.clone().map(|a| (name.to_owned(), Quantity::from(a))));
+    let extended = capabilities
+        .resources
+        .iter()
+        .map(|(name, amount)| (name.clone(), Quantity::from(amount.clone())));
+    let amounts: BTreeMap<String, Quantity> = fixed.chain(extended).collect();
+    (!amounts.is_empty()).then(|| ResourceRequirements {
+        limits: Some(amounts.clone()),
+        requests: Some(amounts),
+        ..ResourceRequirements::default()
+    })
+}
+
+/// The Function's node affinity with the latency requirement added to each of its terms: terms are alternatives, the
+/// expressions of a term all hold (core/v1 NodeSelector).
+fn affinity(capabilities: &Capabilities) -> Option<Affinity> {
+    let mut node_affinity = capabilities.node_affinity.clone();
+    if let Some(limit) = capabilities.network_latency_ms {
+        let latency = NodeSelectorRequirement {
+            key: LABEL_LATENCY.into(),
+            operator: "Lt".into(),
+            values: Some(vec![limit.to_string()]),
+        };
+        let node_affinity = node_affinity.get_or_insert_with(NodeAffinity::default);
+        let required = node_affinity
+            .required_during_scheduling_ignored_during_execution
+            .get_or_insert_with(|| NodeSelector {
+                node_selector_terms: vec![NodeSelectorTerm::default()],
+            });
+        for term in &mut required.node_selector_terms {
+            term.match_expressions
+                .get_or_insert_default()
+                .push(latency.clone());
+        }
+    }
+    node_affinity.map(|node_affinity| Affinity {
+        node_affinity: Some(node_affinity),
+        ..Affinity::default()
+    })
+}
+
+fn some_vec<T: Clone>(items: &[T]) -> Option<Vec<T>> {
+    (!items.is_empty()).then(|| items.to_vec())
+}
+
+fn some_map(items: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!items.is_empty()).then(|| items.clone())
+}
+
+#[cfg(test)]
+#[path = "pod_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{crd::FunctionSpec, engine::resolve::resolve};
+
+fn runner() -> Runner {
+    Runner {
+        image: "errand:1".into(),
+        pull_policy: None,
+        delivery: None,
+    }
+}
+
+fn pod(function: Value, mut task: Value) -> Value {
+    let function: FunctionSpec = serde_json::from_value(function).unwrap();
+    task["functionRef"] = json!({"name": "f"});
+    let task: Task = serde_json::from_value(json!({
+        "apiVersion": "errand.dev/v1alpha1", "kind": "Task",
+        "metadata": {"name": "t", "namespace": "ns", "uid": "u"}, "spec": task,
+    }))
+    .unwrap();
+    let run = resolve(&task.spec, &function, Some("f")).unwrap();
+    serde_json::to_value(build(&task, &run, 1, &runner(), Delivery::ImageVolume)).unwrap()
+}
+
+#[test]
+fn a_plain_command_becomes_a_whole_pod() {
+    let pod = pod(
+        json!({"container": {"image": "busybox", "command": ["echo"], "args": ["$(A)"]}, "timeout": "90s"}),
+        json!({"input": {"args": ["$(A)"]}}),
+    );
+    let facts = pod["metadata"]["annotations"][ANNOTATION_FACTS]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        pod,
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "t-0bfe93-1", "namespace": "ns",
+                "labels": {
+                    "app.kubernetes.io/managed-by": "errand", "errand.dev/task": "t", "errand.dev/task-uid": "u",
+                    "errand.dev/attempt": "1", "errand.dev/function": "f",
+                },
+                "annotations": {"errand.dev/run": facts},
+                "finalizers": ["errand.dev/capture"],
+                "ownerReferences": [{
+                    "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "name": "t", "uid": "u", "controller": true,
+                }],
+            },
+            "spec": {
+                "restartPolicy": "Never", "enableServiceLinks": false, "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 30,
+                "volumes": [{"name": "errand-bin", "image": {"reference": "errand:1"}}],
+                "containers": [{
+                    "name": "task", "image": "busybox",
+                    "command": [
+                        "/errand/bin/errand", "runner", "--result=stdout", "--result-limit=262144", "--log-limit=65536",
+                        "--grace=30s", "--termination-message=/dev/termination-log",
+                        "--termination-message-limit=4096", "--timeout=90s", "--", "echo", "$(A)", "$$(A)",
+                    ],
+                    "env": [
+                        {"name": "ERRAND_TASK", "value": "t"}, {"name": "ERRAND_NAMESPACE", "value": "ns"},
+                        {"name": "ERRAND_FUNCTION", "value": "f"}, {"name": "ERRAND_ATTEMPT", "value": "1"},
+                    ],
+                    "volumeMounts": [{"name": "errand-bin", "mountPath": "/errand/bin", "readOnly": true}],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false, "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                }],
+            },
+        })
+    );
+}
+
+#[test]
+fn capabilities_become_requests_limits_privilege_and_affinity() {
+    let pod = pod(
+        json!({"container": {"image": "i"}, "capabilities": {
+            "cpu": 2, "memory": "256Mi", "ephemeralStorage": "1Gi", "resources": {"nvidia.com/gpu": 1},
+            "privileged": true, "networkLatencyMs": 20, "nodeSelector": {"disk": "ssd"},
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]},
+                {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]},
+            ]}},
+            "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        }}),
+        json!({}),
+    );
+    let amounts = json!({"cpu": "2", "memory": "256Mi", "ephemeral-storage": "1Gi", "nvidia.com/gpu": "1"});
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(
+        container["resources"],
+        json!({"limits": amounts, "requests": amounts})
+    );
+    assert_eq!(container["securityContext"], json!({"privileged": true}));
+    assert_eq!(pod["spec"]["nodeSelector"], json!({"disk": "ssd"}));
+    assert_eq!(
+        pod["spec"]["tolerations"],
+        json!([{"key": "gpu", "operator": "Exists"}])
+    );
+    let latency = json!({"key": "errand.dev/network-latency-ms", "operator": "Lt", "values": ["20"]});
+    let term = |zone: &str| json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": [zone]}, latency]});
+    assert_eq!(
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"],
+        json!({"nodeSelectorTerms": [term("a"), term("b")]})
+    );
+}
+
+#[test]
+fn a_binary_body_reaches_the_supervisor_encoded() {
+    let pod = pod(
+        json!({"container": {"image": "i", "command": ["cat"]}}),
+        json!({"input": {"bodyBase64": "/w==", "query": "a=b"}}),
+    );
+    assert_eq!(
+        pod["metadata"]["annotations"]["errand.dev/input-body.base64"],
+        json!("/w==")
+    );
+    let container = &pod["spec"]["containers"][0];
+    let mounts: Vec<_> = container["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m["mountPath"].as_str().unwrap())
+        .collect();
+    assert_eq!(mounts, ["/errand/input-encoded", "/errand/input", "/errand/bin"]);
+    let command: Vec<_> = container["command"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c.as_str().unwrap())
+        .collect();
+    assert!(
+        command.contains(&"--decode-input=/errand/input-encoded:/errand/input"),
+        "{command:?}"
+    );
+}
+
+#[test]
+fn a_small_text_body_is_a_file_and_a_variable() {
+    let pod = pod(
+        json!({"container": {"image": "i", "command": ["cat"]}}),
+        json!({"input": {"body": "a $(B)"}}),
+    );
+    assert_eq!(
+        pod["metadata"]["annotations"]["errand.dev/input-body"],
+        json!("a $(B)")
+    );
+    let env = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert!(
+        env.contains(&json!({"name": "ERRAND_INPUT", "value": "a $$(B)"})),
+        "{env:?}"
+    );
+    assert!(
+        env.contains(&json!({"name": "ERRAND_INPUT_DIR", "value": "/errand/input"})),
+        "{env:?}"
+    );
+}
+
+#[test]
+fn pod_names_stay_within_bounds_and_differ_by_task_uid_and_attempt() {
+    let long = format!("{}-x", "a.".repeat(125));
+    for name in [name(&long, "u", 1), name("t", "u", u32::MAX)] {
+        assert!(
+            name.len() <= 253 && !name.contains("--") && !name.contains(".-"),
+            "{name}"
+        );
+    }
+    assert_ne!(name("t", "u", 1), name("t", "v", 1));
+    assert_ne!(name("t", "u", 1), name("t", "u", 2));
+}

@@ -1,0 +1,152 @@
+//! Stopping pods, letting them go, and removing what is over.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use kube_runtime::controller::Action;
+use serde_json::json;
+
+use super::{
+    plan,
+    reconcile::{Error, Subject},
+    view::PodView,
+};
+use crate::{crd::CAPTURE_FINALIZER, engine::context::Context};
+
+/// Takes the engine's finalizer off a pod and deletes it. A pod that is gone already is no error.
+///
+/// # Errors
+/// [`Error::Call`] where the API server did not do it.
+pub async fn release(ctx: &Context, namespace: &str, pod: Option<&PodView>) -> Result<(), Error> {
+    let Some(pod) = pod else { return Ok(()) };
+    let api = ctx.pods(namespace);
+    let name = &pod.pod.name;
+    if pod.held {
+        // The version makes the patch fail if the finalizers changed meanwhile; the next look tries again.
+        let Some(live) = ctx.call("get a pod", api.get_metadata_opt(name)).await? else {
+            return Ok(());
+        };
+        let rest: Vec<&String> = live
+            .finalizers()
+            .iter()
+            .filter(|finalizer| *finalizer != CAPTURE_FINALIZER)
+            .collect();
+        let patch = Patch::Merge(json!({"metadata": {
+            "uid": pod.pod.uid, "resourceVersion": live.resource_version(), "finalizers": rest,
+        }}));
+        let params = PatchParams::apply(&ctx.config.instance);
+        let call = api.patch_metadata(name, &params, &patch);
+        match ctx.call("take the finalizer off a pod", call).await {
+            Ok(_) => ctx.metrics.api_write("patch", "pods"),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if pod.deletion_due.is_some() {
+        return Ok(());
+    }
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: pod.pod.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::background()
+    };
+    match ctx.call("delete a pod", api.delete(name, &params)).await {
+        Ok(_) => ctx.metrics.api_write("delete", "pods"),
+        Err(error) if error.is_not_found() || error.is_conflict() => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Has the kubelet stop a running pod and keep it: SIGTERM, grace, SIGKILL, and the object stays with its evidence.
+///
+/// # Errors
+/// [`Error::Call`] where the API server did not do it.
+pub async fn stop(ctx: &Arc<Context>, subject: &Subject, pod: Option<&PodView>) -> Result<Action, Error> {
+    let Some(pod) = pod else {
+        return Ok(Action::await_change());
+    };
+    // The kubelet counts activeDeadlineSeconds from its own acknowledgement of the pod (status.startTime).
+    let ran = pod
+        .acknowledged_at
+        .map_or(Duration::ZERO, |at| plan::since(at, Timestamp::now()));
+    let seconds = ran.as_secs().max(1);
+    let patch = json!({"metadata": {"uid": pod.pod.uid}, "spec": {"activeDeadlineSeconds": seconds}});
+    let patch = Patch::Merge(patch);
+    let api = ctx.pods(&subject.namespace);
+    let params = PatchParams::apply(&ctx.config.instance);
+    let call = api.patch(&pod.pod.name, &params, &patch);
+    match ctx.call("stop a pod", call).await {
+        Ok(_) => ctx.metrics.api_write("patch", "pods"),
+        Err(error) if error.is_not_found() || error.is_conflict() => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Action::requeue(Duration::from_secs(1)))
+}
+
+/// Deletes a Task whose time is over.
+///
+/// # Errors
+/// [`Error::Call`] where the API server did not do it.
+pub async fn expire(ctx: &Arc<Context>, subject: &Subject) -> Result<Action, Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(subject.uid.clone()),
+            resource_version: None,
+        }),
+        ..DeleteParams::background()
+    };
+    match ctx
+        .call(
+            "delete a Task",
+            ctx.tasks(&subject.namespace).delete(&subject.name, &params),
+        )
+        .await
+    {
+        Ok(_) => ctx.metrics.api_write("delete", "tasks"),
+        Err(error) if error.is_not_found() || error.is_conflict() => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Action::await_change())
+}
+
+/// Lets go of pods whose Task is gone. Nobody looks at a Task that does not exist, and the finalizer would keep its
+/// pods for ever. Returns how many were let go.
+///
+/// # Errors
+/// [`Error::Call`] where the API server did not do it.
+pub async fn sweep_orphans(ctx: &Context) -> Result<usize, Error> {
+    let held = ctx
+        .caches
+        .pods
+        .state_filter(|pod: &Pod| pod.finalizers().iter().any(|f| f == CAPTURE_FINALIZER));
+    let mut released = 0;
+    for pod in held {
+        let Some(namespace) = pod.namespace() else {
+            continue;
+        };
+        let owner = pod.owner_references().iter().find(|owner| owner.kind == "Task");
+        if let Some(owner) = owner {
+            let reference = kube_runtime::reflector::ObjectRef::new(&owner.name).within(&namespace);
+            let cached = ctx.caches.tasks.get(&reference);
+            if cached.is_some_and(|task| task.uid().as_deref() == Some(owner.uid.as_str())) {
+                continue;
+            }
+            let live = ctx
+                .call("get a Task", ctx.tasks(&namespace).get_metadata_opt(&owner.name))
+                .await?;
+            if live.is_some_and(|task| task.uid().as_deref() == Some(owner.uid.as_str())) {
+                continue;
+            }
+        }
+        release(ctx, &namespace, Some(&ctx.view(&pod))).await?;
+        released += 1;
+    }
+    Ok(released)
+}

@@ -1,0 +1,12 @@
+//! The life of a Task: observe -> plan -> act.
+
+pub mod evidence;
+pub mod finish;
+pub mod letgo;
+pub mod outcome;
+pub mod plan;
+pub mod reconcile;
+pub mod start;
+pub mod status;
+pub mod view;
+pub mod write;

@@ -1,0 +1,454 @@
+//! What to do next with a Task. Pure: everything observed in, one step out.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::{
+    outcome::{self, Outcome, Reason},
+    status::{self, Moment},
+    view::{Ended, NodeHealth, PodView, RunState, Waiting},
+};
+use crate::{
+    crd::{Phase, Task, TaskResult, TaskStatus},
+    engine::{config::Config, pod, resolve},
+};
+
+/// Everything that a decision is made of.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// The Task, as new as this controller knows it.
+    pub task: &'a Task,
+    /// Now.
+    pub now: Timestamp,
+    /// The Task's pods that still exist.
+    pub pods: &'a [PodView],
+    /// The node of the present attempt's pod.
+    pub node: NodeHealth,
+    /// The request to an HTTP function.
+    pub request: RequestState,
+    /// How long the Task is kept once it has ended.
+    pub ttl: Duration,
+}
+
+/// How far the one request to an HTTP function has come, as far as this process knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum RequestState {
+    /// Nothing was begun.
+    #[default]
+    None,
+    /// The container does not answer yet.
+    AwaitingReady,
+    /// The container answers; the request waits to be sent.
+    Ready,
+    /// The request is under way.
+    Sent,
+    /// The answer is here.
+    Answered(Box<TaskResult>),
+    /// There will be no answer, in a sentence.
+    Failed(String),
+}
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub struct Plan {
+    /// Pods to let go: finalizer off, deleted.
+    pub let_go: Vec<String>,
+    /// The one step.
+    pub step: Step,
+}
+
+/// One step. After each the Task is looked at again.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Nothing, until something changes or the time has passed.
+    Rest(Option<Duration>),
+    /// Make the pod of this attempt, if Function, queue and policy allow it.
+    Start {
+        /// Attempt, counted from 1.
+        attempt: u32,
+    },
+    /// The pod that status names is not in the cache: ask the API server, and end the attempt if it is really gone.
+    ConfirmLost {
+        /// Name of the pod.
+        pod: String,
+    },
+    /// Write this status.
+    Write(Box<TaskStatus>),
+    /// Wait for the HTTP function to answer at all.
+    AwaitReady,
+    /// Write this status, then send the one request.
+    Send(Box<TaskStatus>),
+    /// Tell the kubelet to stop the pod and keep it.
+    Stop,
+    /// The attempt is over: gather the evidence and write the end, or try again.
+    Finish {
+        /// How it ended; `None` where the container's end decides.
+        outcome: Option<Outcome>,
+        /// The container's end, where it is known.
+        ended: Option<Ended>,
+        /// The answer of an HTTP function.
+        answer: Option<Box<TaskResult>>,
+    },
+    /// The Task's time is over: delete it.
+    Expire,
+}
+
+impl Step {
+    fn finish(outcome: Outcome) -> Self {
+        Self::Finish {
+            outcome: Some(outcome),
+            ended: None,
+            answer: None,
+        }
+    }
+}
+
+/// Decides.
+pub fn decide(seen: &Observed, config: &Config) -> Plan {
+    let status = seen.task.status.clone().unwrap_or_default();
+    let all = || {
+        seen.pods
+            .iter()
+            .filter(|pod| pod.held || pod.deletion_due.is_none())
+    };
+    if status.phase.is_some_and(Phase::is_terminal) {
+        return Plan {
+            let_go: all().map(|pod| pod.pod.name.clone()).collect(),
+            step: expire(&status, seen),
+        };
+    }
+    if seen.task.metadata.deletion_timestamp.is_some() {
+        return Plan {
+            let_go: all().map(|pod| pod.pod.name.clone()).collect(),
+            step: Step::Rest(None),
+        };
+    }
+    let attempt = status.attempts.unwrap_or(1);
+    let older = all().filter(|pod| pod.attempt < attempt);
+    let let_go = older.map(|pod| pod.pod.name.clone()).collect();
+    let step = if let Some(external) = &seen.task.spec.external {
+        self::external(seen, &status, &external.processor)
+    } else {
+        match seen.pods.iter().find(|pod| pod.attempt == attempt) {
+            Some(pod) => with_pod(seen, &status, pod, config),
+            None => without_pod(seen, &status, attempt),
+        }
+    };
+    Plan { let_go, step }
+}
+
+/// The moment that a status of this Task is written at.
+pub fn moment(task: &Task, now: Timestamp) -> Moment {
+    Moment {
+        now,
+        generation: task.metadata.generation,
+        issued_at: task.creation_timestamp().map_or(now, |time| time.0),
+    }
+}
+
+fn cancelled(task: &Task) -> bool {
+    task.spec.cancel == Some(true)
+}
+
+fn expire(status: &TaskStatus, seen: &Observed) -> Step {
+    if seen.task.metadata.deletion_timestamp.is_some() {
+        return Step::Rest(None);
+    }
+    let end = status.finished_at.unwrap_or(seen.now);
+    match left(end, seen.ttl, seen.now) {
+        Some(left) => Step::Rest(Some(left)),
+        None => Step::Expire,
+    }
+}
+
+fn external(seen: &Observed, status: &TaskStatus, processor: &str) -> Step {
+    if cancelled(seen.task) {
+        return Step::finish(outcome::cancelled_outcome());
+    }
+    if status.phase != Some(Phase::Running) {
+        let next = status::external(status, processor, moment(seen.task, seen.now));
+        return Step::Write(Box::new(next));
+    }
+    let Some(limit) = seen.task.spec.timeout else {
+        return Step::Rest(None);
+    };
+    match left(status.started_at.unwrap_or(seen.now), limit.get(), seen.now) {
+        Some(left) => Step::Rest(Some(left)),
+        None => Step::finish(Outcome::new(
+            Reason::TimedOut,
+            format!("{processor} did not report an end within {limit}"),
+        )),
+    }
+}
+
+fn without_pod(seen: &Observed, status: &TaskStatus, attempt: u32) -> Step {
+    let expected = pod::name(
+        &seen.task.name_any(),
+        &seen.task.uid().unwrap_or_default(),
+        attempt,
+    );
+    let known = status
+        .pod
+        .as_ref()
+        .filter(|pod| pod.name == expected && pod.uid.is_some());
+    if let Some(known) = known {
+        return Step::ConfirmLost {
+            pod: known.name.clone(),
+        };
+    }
+    if cancelled(seen.task) {
+        return Step::finish(outcome::cancelled_outcome());
+    }
+    if let Some(wait) = status
+        .next_attempt_at
+        .and_then(|at| left(at, Duration::ZERO, seen.now))
+    {
+        return Step::Rest(Some(wait));
+    }
+    Step::Start { attempt }
+}
+
+fn with_pod(seen: &Observed, status: &TaskStatus, pod: &PodView, config: &Config) -> Step {
+    if let RunState::Ended(ended) = &pod.state {
+        return ended_step(seen, pod, ended);
+    }
+    if let Some(lost) = node_lost(seen, pod, config) {
+        return lost;
+    }
+    let step = match &pod.state {
+        RunState::Waiting(waiting) => waiting_step(seen, status, pod, waiting, config),
+        RunState::Running { started_at } => running_step(seen, status, pod, *started_at, config),
+        RunState::Ended(ended) => ended_step(seen, pod, ended),
+    };
+    match (step, &seen.node) {
+        (Step::Rest(wait), NodeHealth::NotReady(since)) => {
+            let to_loss = left(*since, config.node_lost_after, seen.now).unwrap_or_default();
+            Step::Rest(Some(wait.map_or(to_loss, |wait| wait.min(to_loss))))
+        }
+        (step, _) => step,
+    }
+}
+
+fn ended_step(seen: &Observed, pod: &PodView, ended: &Ended) -> Step {
+    let http = pod.facts.as_ref().is_some_and(|facts| facts.http.is_some());
+    let (outcome, answer) = match &seen.request {
+        RequestState::Answered(answer) => (None, Some(answer.clone())),
+        // The answer may be on its way still; the request ends by itself and then the Task is looked at again.
+        RequestState::Sent => return Step::Rest(None),
+        _ if http => {
+            let how = outcome::of_end(pod, ended, None, cancelled(seen.task));
+            let outcome = match how.reason {
+                Reason::Completed => Outcome {
+                    reason: Reason::NoAnswer,
+                    message: "the container ended before it answered the request".into(),
+                    exit_code: how.exit_code,
+                },
+                _ => how,
+            };
+            (Some(outcome), None)
+        }
+        _ => (None, None),
+    };
+    Step::Finish {
+        outcome,
+        ended: Some(ended.clone()),
+        answer,
+    }
+}
+
+fn node_lost(seen: &Observed, pod: &PodView, config: &Config) -> Option<Step> {
+    let node = pod.pod.node.as_deref()?;
+    match &seen.node {
+        NodeHealth::Ready => None,
+        NodeHealth::NotReady(since) => match left(*since, config.node_lost_after, seen.now) {
+            Some(_) => None,
+            None => Some(Step::finish(Outcome::new(
+                Reason::NodeLost,
+                format!(
+                    "node {node} has not been ready since {}",
+                    status::to_millis(*since)
+                ),
+            ))),
+        },
+        NodeHealth::Gone => Some(Step::finish(Outcome::new(
+            Reason::NodeLost,
+            format!("node {node} does not exist any more"),
+        ))),
+    }
+}
+
+fn waiting_step(
+    seen: &Observed,
+    status: &TaskStatus,
+    pod: &PodView,
+    waiting: &Waiting,
+    config: &Config,
+) -> Step {
+    if cancelled(seen.task) {
+        return Step::finish(outcome::cancelled_outcome());
+    }
+    if pod.deletion_due.is_some() {
+        return Step::finish(outcome::deleted(pod));
+    }
+    let waited = since(pod.created_at, seen.now);
+    if let Some(bad) = outcome::bad_start(waiting, waited, config.bad_start_grace) {
+        return Step::finish(bad);
+    }
+    let limit = pod
+        .facts
+        .as_ref()
+        .map_or(resolve::DEFAULT_PENDING_TIMEOUT, |facts| facts.pending_timeout());
+    let Some(to_limit) = left(pod.created_at, limit, seen.now) else {
+        return Step::finish(outcome::never_started(waiting, limit));
+    };
+    let (reason, message) = match waiting {
+        Waiting::Unscheduled(Some(words)) => ("Unschedulable", words.clone()),
+        Waiting::Image(reason, words) => ("ImagePullFailing", outcome::join(reason, words)),
+        Waiting::Config(reason, words) => ("ContainerConfigFailing", outcome::join(reason, words)),
+        Waiting::Unscheduled(None) => ("Unscheduled", "the pod waits for a node".to_owned()),
+        Waiting::Starting => ("Starting", "the container is being made".to_owned()),
+    };
+    let news = matches!(
+        waiting,
+        Waiting::Unscheduled(Some(_)) | Waiting::Image(..) | Waiting::Config(..)
+    );
+    let grace = left(pod.created_at, config.bad_start_grace, seen.now);
+    if news || waited >= config.pending_after {
+        let next = status::pending(status, pod, reason, &message, moment(seen.task, seen.now));
+        if next != *status {
+            return Step::Write(Box::new(next));
+        }
+        return Step::Rest(Some(grace.map_or(to_limit, |grace| grace.min(to_limit))));
+    }
+    let show = left(pod.created_at, config.pending_after, seen.now).unwrap_or_default();
+    Step::Rest(Some(show.min(to_limit)))
+}
+
+fn running_step(
+    seen: &Observed,
+    status: &TaskStatus,
+    pod: &PodView,
+    started_at: Timestamp,
+    config: &Config,
+) -> Step {
+    let facts = pod.facts.as_ref();
+    let grace = facts.map_or(Duration::from_secs(30), |facts| facts.grace()) + config.stop_margin;
+    if let RequestState::Answered(answer) = &seen.request {
+        return Step::Finish {
+            outcome: None,
+            ended: None,
+            answer: Some(answer.clone()),
+        };
+    }
+    if let Some(due) = pod.deletion_due {
+        return match left(due, config.stop_margin, seen.now) {
+            Some(left) => Step::Rest(Some(left)),
+            None => Step::finish(outcome::deleted(pod)),
+        };
+    }
+    let timeout = facts.map_or(resolve::DEFAULT_TIMEOUT, |facts| facts.timeout());
+    if let Some(stop_at) = pod.stop_at {
+        return match left(stop_at, grace, seen.now) {
+            Some(left) => Step::Rest(Some(left)),
+            None if cancelled(seen.task) => Step::finish(outcome::cancelled_outcome()),
+            None => Step::finish(Outcome::new(
+                Reason::TimedOut,
+                "the run time limit passed and the container did not end",
+            )),
+        };
+    }
+    if cancelled(seen.task) {
+        return Step::Stop;
+    }
+    if let Some(http) = facts.and_then(|facts| facts.http.as_ref()) {
+        let deadline = left(started_at, timeout, seen.now);
+        let port = http.port.unwrap_or(resolve::DEFAULT_PORT);
+        return http_step(seen, status, pod, port, started_at, deadline);
+    }
+    // The supervisor holds the limit itself and leaves its evidence; the engine steps in where it does not.
+    let supervised = facts.is_some_and(|facts| facts.supervised);
+    let limit = if supervised { timeout + grace } else { timeout };
+    let Some(to_limit) = left(started_at, limit, seen.now) else {
+        return Step::Stop;
+    };
+    let next = status::running(status, pod, started_at, moment(seen.task, seen.now));
+    if status.phase == Some(Phase::Running) {
+        Step::Rest(Some(to_limit))
+    } else {
+        Step::Write(Box::new(next))
+    }
+}
+
+/// An HTTP function is Running once its request is about to be sent: that write is what keeps a controller that comes
+/// back from sending it a second time.
+fn http_step(
+    seen: &Observed,
+    status: &TaskStatus,
+    pod: &PodView,
+    port: u16,
+    started_at: Timestamp,
+    deadline: Option<Duration>,
+) -> Step {
+    let Some(to_limit) = deadline else {
+        return Step::finish(Outcome::new(
+            Reason::TimedOut,
+            format!("the function did not answer on port {port} within its run time limit"),
+        ));
+    };
+    let sent_before = status.phase == Some(Phase::Running);
+    match &seen.request {
+        RequestState::Failed(words) => Step::finish(Outcome::new(Reason::NoAnswer, words.clone())),
+        RequestState::Answered(_) | RequestState::Sent | RequestState::AwaitingReady => {
+            Step::Rest(Some(to_limit))
+        }
+        RequestState::None | RequestState::Ready if sent_before => Step::finish(Outcome::new(
+            Reason::RequestLost,
+            "the controller went away while the request was under way; it is not sent again, since it may have been worked on",
+        )),
+        RequestState::None => Step::AwaitReady,
+        RequestState::Ready => Step::Send(Box::new(status::running(
+            status,
+            pod,
+            started_at,
+            moment(seen.task, seen.now),
+        ))),
+    }
+}
+
+/// What follows an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The Task has ended.
+    End,
+    /// Another attempt may start after this wait.
+    Again(Duration),
+}
+
+/// Whether an attempt that ended with `outcome` is tried again.
+pub fn settle(task: &Task, outcome: &Outcome, attempt: u32, policy: &resolve::RetryPolicy) -> Next {
+    let class = outcome.reason.class().filter(|_| !cancelled(task));
+    match class.and_then(|class| policy.wait_after(attempt, class)) {
+        Some(wait) => Next::Again(wait),
+        None => Next::End,
+    }
+}
+
+/// Time from `from` until `now`, never negative.
+pub fn since(from: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(from)).unwrap_or_default()
+}
+
+/// What is left until `from + span`; `None` once it has passed.
+fn left(from: Timestamp, span: Duration, now: Timestamp) -> Option<Duration> {
+    let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
+    let left = span
+        .checked_sub(now.duration_since(from))
+        .unwrap_or(SignedDuration::MAX);
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

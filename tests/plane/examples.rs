@@ -1,0 +1,94 @@
+//! Everything in `examples/` runs on the embedded plane, and the README's commands with it.
+
+use std::path::Path;
+
+use crate::support::{Dev, wait_for};
+
+fn examples() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/examples")
+}
+
+/// The Task once it has ended.
+fn ended(dev: &Dev, name: &str) -> serde_json::Value {
+    let look = || -> serde_json::Value {
+        serde_json::from_str(&dev.kubectl(&["get", "task", name, "-o", "json"]).ok()).unwrap()
+    };
+    wait_for(
+        &format!("the end of {name}"),
+        || look().to_string(),
+        || {
+            let task = look();
+            let phase = task["status"]["phase"].as_str().unwrap_or_default();
+            matches!(phase, "Succeeded" | "Failed" | "Cancelled").then_some(task)
+        },
+    )
+}
+
+#[test]
+fn all_examples_end_as_they_say() {
+    let dev = Dev::start(&[]);
+    let applied = dev.kubectl(&["apply", "-f", examples()]).ok();
+    let files = std::fs::read_dir(examples()).unwrap().flatten();
+    let files = files
+        .filter(|file| file.path().extension().is_some_and(|end| end == "yaml"))
+        .count();
+    assert_eq!(applied.lines().count(), files, "{applied}");
+
+    let hello = ended(&dev, "hello-ada");
+    assert_eq!(hello["status"]["result"]["body"], "hello, Ada\n");
+    let page = ended(&dev, "page-hello");
+    assert_eq!(
+        page["status"]["result"]["body"], "/shout?lang=en: HELLO\n",
+        "{page}"
+    );
+    assert_eq!(
+        page["status"]["result"]["contentType"],
+        "text/plain; charset=utf-8"
+    );
+    let broken = ended(&dev, "broken-once");
+    let status = &broken["status"];
+    assert_eq!(
+        (&status["phase"], &status["reason"]),
+        (&"Failed".into(), &"ExitCode".into())
+    );
+    assert_eq!((&status["exitCode"], &status["attempts"]), (&3.into(), &2.into()));
+    assert_eq!(status["logs"]["tail"], "no such record\n");
+    let copy = ended(&dev, "copy-two");
+    assert_eq!(copy["status"]["result"]["body"], "2 files copied\n");
+    assert_eq!(copy["status"]["progress"]["percent"], 100);
+    let inline = ended(&dev, "inline");
+    let year = inline["status"]["result"]["body"]
+        .as_str()
+        .unwrap()
+        .trim()
+        .to_owned();
+    assert!(year.parse::<u32>().unwrap() >= 2025, "{year}");
+}
+
+#[test]
+fn every_command_of_the_readme_works() {
+    let dev = Dev::start(&["--apply", examples()]);
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let mut ran = 0;
+    for line in readme.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        // What builds or starts a plane is what this test stands on; CI runs the make targets themselves.
+        if matches!(words[..], ["make" | "export", ..] | ["errand", "dev", ..]) {
+            continue;
+        }
+        let program = words.remove(0);
+        let words: Vec<&str> = words.iter().map(|word| word.trim_matches(['"', '\''])).collect();
+        let outcome = match program {
+            "errand" => dev.errand(&words),
+            "kubectl" => dev.kubectl(&words),
+            other => panic!("the README runs {other}, which no test knows: {line}"),
+        };
+        // What fails on purpose says so in the README, right behind the command.
+        assert!(
+            outcome.code == Some(0) || line.contains("broken"),
+            "{line}: {outcome:?}"
+        );
+        ran += 1;
+    }
+    assert!(ran >= 5, "only {ran} commands were found in the README");
+}

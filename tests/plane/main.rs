@@ -1,0 +1,10 @@
+//! Errand on its embedded plane, as its users meet it: the command line, kubectl, the examples.
+
+// Helpers of tests may fail like tests; clippy.toml spares only the test functions themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod dev;
+mod examples;
+mod kubectl;
+mod support;

