@@ -2,9 +2,10 @@
 # A Docker engine of one's own for tests, beside any other on the machine.
 #
 #   docker-engine.sh start DIR   starts dockerd with its data, state and socket under DIR; prints the socket's address
-#   docker-engine.sh stop DIR    stops it and unmounts what it left
+#   docker-engine.sh stop DIR    stops it
+#   docker-engine.sh busybox DIR  prints the path of a static busybox, to build images from
 #
-# Needs root. Installs Debian's docker.io if there is no dockerd.
+# Needs root. Installs Debian's docker.io and busybox-static where they are missing.
 set -eu
 
 action=${1:?start or stop}
@@ -17,7 +18,8 @@ fail() {
 
 start() {
     [ "$(id -u)" = 0 ] || fail "starting dockerd needs root; run the tests as root or unset the variable that asks for them"
-    command -v dockerd >/dev/null || install_engine
+    command -v dockerd >/dev/null || install docker.io
+    command -v curl >/dev/null || install curl
     mkdir -p "$dir"
     # No bridge or iptables of the host's default engine is touched: an own bridge name would need its own set-up,
     # so containers get the default bridge only when no other dockerd holds it.
@@ -35,12 +37,19 @@ start() {
     echo "unix://$dir/docker.sock"
 }
 
-install_engine() {
-    command -v apt-get >/dev/null || fail "no dockerd here and no apt-get to install it: install Docker or Podman"
+install() {
+    command -v apt-get >/dev/null || fail "there is no apt-get to install $1 with: install it by hand"
     {
-        apt-get install -y --no-install-recommends docker.io curl ||
-            { apt-get update && apt-get install -y --no-install-recommends docker.io curl; }
-    } >&2 || fail "Debian's docker.io could not be installed"
+        apt-get install -y --no-install-recommends "$1" ||
+            { apt-get update && apt-get install -y --no-install-recommends "$1"; }
+    } >&2 || fail "Debian's $1 could not be installed"
+}
+
+busybox() {
+    [ -x /bin/busybox ] || install busybox-static
+    # The other package of busybox is linked dynamically and of no use in an empty image.
+    if ldd /bin/busybox >/dev/null 2>&1; then install busybox-static; fi
+    echo /bin/busybox
 }
 
 stop() {
@@ -56,6 +65,7 @@ stop() {
 
 case $action in
 start) start ;;
+busybox) busybox ;;
 stop) stop ;;
 *) fail "unknown action $action" ;;
 esac

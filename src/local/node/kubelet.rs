@@ -104,12 +104,12 @@ async fn choose(options: &NodeOptions) -> Result<Runtime, RuntimeError> {
         RuntimeChoice::Docker => {
             DockerRuntime::connect(options.docker_host.as_deref(), &options.name, &options.folder)
                 .await
-                .map(Runtime::Docker)
+                .map(|docker| Runtime::Docker(Box::new(docker)))
         }
         RuntimeChoice::Auto => {
             match DockerRuntime::connect(options.docker_host.as_deref(), &options.name, &options.folder).await
             {
-                Ok(docker) => Ok(Runtime::Docker(docker)),
+                Ok(docker) => Ok(Runtime::Docker(Box::new(docker))),
                 Err(error) => {
                     tracing::info!(error = &error as &dyn std::error::Error, "no container engine");
                     process()

@@ -275,7 +275,7 @@ fn conditions(view: &View<'_>, phase: &str, old: Vec<PodCondition>) -> Vec<PodCo
     out
 }
 
-fn names<'a>(runs: &'a [Run], which: impl Fn(&Run) -> bool) -> Vec<&'a str> {
+fn names(runs: &[Run], which: impl Fn(&Run) -> bool) -> Vec<&str> {
     runs.iter()
         .filter(|run| which(run))
         .map(|run| run.name.as_str())

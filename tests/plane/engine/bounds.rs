@@ -5,7 +5,7 @@ use serde_json::json;
 use super::ends::inline;
 use crate::support::world::World;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_megabytes_of_output_are_cut_and_said_to_be_cut() {
     let world = World::start().await;
     world.task("t", inline("head -c 200000000 /dev/zero | tr '\\0' 'x'")).await;
@@ -18,7 +18,7 @@ async fn two_hundred_megabytes_of_output_are_cut_and_said_to_be_cut() {
     assert_eq!(status.conditions.len(), 1, "the evidence is whole: {:?}", status.conditions);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_file_of_fifty_megabytes_is_cut_and_said_to_be_cut() {
     let world = World::start().await;
     let file = world.folder().join("big");
@@ -29,7 +29,7 @@ async fn a_result_file_of_fifty_megabytes_is_cut_and_said_to_be_cut() {
     assert_eq!((result.size_bytes, result.truncated), (Some(50_000_000), true));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_result_that_may_be_kept_is_kept_whole() {
     let world = World::start().await;
     let mut spec = inline("head -c 524288 /dev/urandom");

@@ -78,26 +78,26 @@ async fn same_end_at_every_point(spec: Value, expected_runs: &str, phase: Phase)
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_task() {
     same_end_at_every_point(inline("echo run >> $RUNS; echo done"), "run\n", Phase::Succeeded).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_is_tried_again() {
     let mut spec = inline("echo $ERRAND_ATTEMPT >> $RUNS; test $ERRAND_ATTEMPT = 2");
     spec["retry"] = json!({"limit": 1, "on": ["Failure"], "backoff": "1ms"});
     same_end_at_every_point(spec, "1\n2\n", Phase::Succeeded).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_times_out() {
     let mut spec = inline("echo run >> $RUNS; exec sleep 600");
     spec["timeout"] = json!("300ms");
     same_end_at_every_point(spec, "run\n", Phase::Failed).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_request_is_never_sent_twice() {
     let server = r"
 import http.server, os

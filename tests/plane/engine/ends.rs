@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::world::World;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_runs_once_and_its_evidence_is_in_the_status() {
     let world = World::start().await;
     world.function("hello", json!({"container": {"image": "busybox", "command": ["sh", "-c", "echo out; echo err >&2"]}})).await;
@@ -31,14 +31,14 @@ async fn a_command_runs_once_and_its_evidence_is_in_the_status() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inline_function_needs_no_function_object() {
     let world = World::start().await;
     world.task("t", json!({"function": {"container": {"image": "busybox", "command": ["echo", "inline"]}}})).await;
     assert_eq!(world.succeeded("t").await.body.as_deref(), Some("inline\n"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_command_keeps_its_exit_code_and_output() {
     let world = World::start().await;
     world.task("t", inline("echo partial; echo why >&2; exit 3")).await;
@@ -52,7 +52,7 @@ async fn a_failing_command_keeps_its_exit_code_and_output() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_function_ends_in_words() {
     let world = World::start().await;
     world.task("t", json!({"functionRef": {"name": "nobody"}})).await;
@@ -63,7 +63,7 @@ async fn an_unknown_function_ends_in_words() {
     world.event("t", "FunctionNotFound").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_applied_just_before_its_function_still_runs() {
     let world = World::start().await;
     world.task("t", json!({"functionRef": {"name": "late"}})).await;
@@ -71,7 +71,7 @@ async fn a_task_applied_just_before_its_function_still_runs() {
     assert_eq!(world.succeeded("t").await.body.as_deref(), Some("here\n"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_does_not_exist_is_named() {
     let world = World::start().await;
     world.task("t", json!({"function": {"container": {"image": "busybox", "command": ["/no/such/command"]}}})).await;
@@ -81,7 +81,7 @@ async fn a_command_that_does_not_exist_is_named() {
     world.event("t", "StartFailed").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_run_time_limit_ends_a_task_and_keeps_what_it_said() {
     let world = World::start().await;
     let mut spec = inline("echo before; exec sleep 600");
@@ -97,7 +97,7 @@ async fn the_run_time_limit_ends_a_task_and_keeps_what_it_said() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cancel_lets_the_container_hear_it_and_keeps_the_evidence() {
     let world = World::start().await;
     world.task("t", inline("trap 'echo heard; exit 0' TERM; echo ready; while :; do sleep 0.05; done")).await;
@@ -112,7 +112,7 @@ async fn cancel_lets_the_container_hear_it_and_keeps_the_evidence() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_are_tried_again_as_often_as_the_policy_says() {
     let world = World::start().await;
     let count = world.folder().join("count");
@@ -126,7 +126,7 @@ async fn failures_are_tried_again_as_often_as_the_policy_says() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_is_not_tried_again_by_default_nor_beyond_the_limit() {
     let world = World::start().await;
     let mut spec = inline("exit 1");
@@ -140,7 +140,7 @@ async fn a_failure_is_not_tried_again_by_default_nor_beyond_the_limit() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_finished_task_goes_when_its_time_is_over() {
     let world = World::start().await;
     let mut spec = inline("true");
@@ -150,7 +150,7 @@ async fn a_finished_task_goes_when_its_time_is_over() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_external_task_has_no_pod_and_can_be_cancelled() {
     let world = World::start().await;
     world.task("t", json!({"external": {"processor": "elsewhere"}})).await;
@@ -160,7 +160,7 @@ async fn an_external_task_has_no_pod_and_can_be_cancelled() {
     assert_eq!(world.ended("t").await.status.unwrap().phase, Some(Phase::Cancelled));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_lines_show_while_the_task_runs_and_stay_out_of_the_result() {
     let world = World::start().await;
     let go = world.folder().join("go");

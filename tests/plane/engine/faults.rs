@@ -15,7 +15,7 @@ use crate::support::{
     world::World,
 };
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_task_is_marked_and_the_healthy_ones_go_on() {
     let world = World::start().await;
     let mut poisoned = inline("true");
@@ -30,7 +30,7 @@ async fn a_poisoned_task_is_marked_and_the_healthy_ones_go_on() {
     assert!(status["message"].as_str().unwrap().contains("cannot be read"), "{status}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conflicts_are_met_with_a_fresh_look() {
     let conflicts = Arc::new(AtomicUsize::new(0));
     let count = conflicts.clone();
@@ -53,7 +53,7 @@ async fn conflicts_are_met_with_a_fresh_look() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_api_server_delay_a_task_and_lose_nothing() {
     let errors = Arc::new(AtomicUsize::new(0));
     let count = errors.clone();
@@ -71,7 +71,7 @@ async fn errors_of_the_api_server_delay_a_task_and_lose_nothing() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_that_break_and_histories_that_expire_lose_nothing() {
     let watches = Arc::new(AtomicUsize::new(0));
     let count = watches.clone();
@@ -98,7 +98,7 @@ async fn watches_that_break_and_histories_that_expire_lose_nothing() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_without_faults_is_left_as_it_is() {
     let world = World::start().await;
     let client = with_faults(world.client.clone(), Arc::new(|_| Fault::None));

@@ -40,7 +40,7 @@ fn server(path: &str) -> serde_json::Value {
     }})
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_request_is_what_the_input_says_and_the_answer_is_the_result() {
     let world = World::start().await;
     let mut spec = server("/echo");
@@ -59,7 +59,7 @@ async fn the_request_is_what_the_input_says_and_the_answer_is_the_result() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_status_is_an_answer_and_bytes_stay_bytes() {
     let world = World::start().await;
     world.task("binary", server("/binary")).await;
@@ -71,7 +71,7 @@ async fn any_status_is_an_answer_and_bytes_stay_bytes() {
     assert_eq!((teapot.status, teapot.body.as_deref()), (418, Some("short and stout")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_is_a_failure() {
     let world = World::start().await;
     world.task("t", server("/silent")).await;
@@ -81,7 +81,7 @@ async fn no_answer_is_a_failure() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_never_listens_ends_at_its_limit() {
     let world = World::start().await;
     world.task("t", json!({"timeout": "1s", "function": {

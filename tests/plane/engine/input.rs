@@ -6,7 +6,7 @@ use serde_json::json;
 use super::ends::inline;
 use crate::support::world::World;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn input_arrives_as_files_variables_and_arguments() {
     let world = World::start().await;
     let mut spec = inline(
@@ -22,7 +22,7 @@ async fn input_arrives_as_files_variables_and_arguments() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_binary_body_arrives_byte_for_byte_and_a_binary_result_comes_back_so() {
     let world = World::start().await;
     let bytes: Vec<u8> = (0..131_072_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -34,7 +34,7 @@ async fn a_binary_body_arrives_byte_for_byte_and_a_binary_result_comes_back_so()
     assert_eq!((result.size_bytes, result.content_type.as_deref()), (Some(131_072), Some("application/octet-stream")));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_can_come_from_a_file_the_log_or_the_termination_message() {
     let world = World::start().await;
     let file = world.folder().join("result");
@@ -50,7 +50,7 @@ async fn a_result_can_come_from_a_file_the_log_or_the_termination_message() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_supervisor_the_log_is_the_result() {
     let world = World::start().await;
     let mut spec = inline("echo plain");

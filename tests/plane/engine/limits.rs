@@ -6,7 +6,7 @@ use serde_json::json;
 use super::ends::inline;
 use crate::support::world::{NodeSpec, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn impossible_resources_end_in_the_schedulers_words() {
     let world = World::start().await;
     let mut spec = inline("true");
@@ -25,7 +25,7 @@ async fn impossible_resources_end_in_the_schedulers_words() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn network_latency_chooses_the_node_whose_label_is_below_it() {
     let world = World::start_with(|setup| {
         setup.nodes = vec![NodeSpec::labelled("far", "80"), NodeSpec::labelled("near", "5")];
@@ -43,7 +43,7 @@ async fn network_latency_chooses_the_node_whose_label_is_below_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_secret_ends_the_task_and_names_it() {
     let world = World::start().await;
     let mut spec = inline("true");
@@ -55,7 +55,7 @@ async fn a_missing_secret_ends_the_task_and_names_it() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_schema_cannot_see_is_refused_with_a_sentence() {
     let world = World::start().await;
     world.task("t", json!({"function": {"container": {"image": "i"}, "result": {"from": "Stdout"}}})).await;

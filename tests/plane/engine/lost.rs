@@ -6,7 +6,7 @@ use serde_json::json;
 use super::ends::inline;
 use crate::support::world::{NodeSpec, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_someone_deletes_ends_its_task_with_the_evidence() {
     let world = World::start().await;
     world.task("t", inline("echo so far; exec sleep 600")).await;
@@ -21,7 +21,7 @@ async fn a_pod_that_someone_deletes_ends_its_task_with_the_evidence() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_pod_is_tried_again_where_the_policy_allows_it() {
     let world = World::start().await;
     let (runs, go) = (world.folder().join("runs"), world.folder().join("go"));
@@ -40,7 +40,7 @@ async fn a_lost_pod_is_tried_again_where_the_policy_allows_it() {
     world.no_pods().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_vanishes_takes_its_tasks_along_within_the_bound() {
     let world = World::start_with(|setup| {
         setup.nodes = vec![NodeSpec::labelled("doomed", "1")];
@@ -55,7 +55,7 @@ async fn a_node_that_vanishes_takes_its_tasks_along_within_the_bound() {
     world.event("t", "NodeLost").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleting_a_running_task_stops_its_container_and_leaves_no_pod() {
     let world = World::start().await;
     let beat = world.folder().join("heard");
@@ -68,7 +68,7 @@ async fn deleting_a_running_task_stops_its_container_and_leaves_no_pod() {
     assert!(beat.exists(), "the container heard SIGTERM");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_with_running_tasks_can_be_deleted() {
     let world = World::start().await;
     world.namespace("other").await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::world::World;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tasks_over_the_limit_wait_without_pods_and_go_by_priority() {
     let world = World::start().await;
     let (order, go) = (world.folder().join("order"), world.folder().join("go"));
@@ -30,7 +30,7 @@ async fn tasks_over_the_limit_wait_without_pods_and_go_by_priority() {
     assert_eq!(std::fs::read_to_string(order).unwrap(), "first\nhigh\nmiddle\nlow\n");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_function_starts_nothing_until_it_goes_on() {
     let world = World::start().await;
     world.function("f", json!({"container": {"image": "busybox", "command": ["true"]}, "paused": true})).await;
@@ -43,7 +43,7 @@ async fn a_paused_function_starts_nothing_until_it_goes_on() {
     assert_eq!(world.ended("t").await.status.unwrap().phase, Some(Phase::Succeeded));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queued_task_can_be_cancelled_and_a_deleted_one_blocks_nobody() {
     let world = World::start().await;
     let go = world.folder().join("go");
@@ -64,7 +64,7 @@ async fn a_queued_task_can_be_cancelled_and_a_deleted_one_blocks_nobody() {
     assert_eq!(world.ended("last").await.status.unwrap().phase, Some(Phase::Succeeded));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_tasks_at_once_all_end_once() {
     let world = World::start().await;
     let runs = world.folder().join("runs");

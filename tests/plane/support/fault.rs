@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
-use tower::{BoxError, Service};
+use tower::BoxError;
 
 /// What becomes of a call.
 pub enum Fault {
@@ -32,17 +32,17 @@ type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 pub fn with_faults(client: Client, faults: Faults) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (mut client, fault) = (client.clone(), faults(&request));
+        let (client, fault) = (client.clone(), faults(&request));
         async move {
             match fault {
                 Fault::Hang => pending().await,
                 Fault::Status(code, reason) => Ok(refusal(code, reason)),
-                Fault::None => client.call(request).await.map(whole),
+                Fault::None => client.send(request).await.map(whole),
                 Fault::DoneThenHang => {
-                    drop(client.call(request).await);
+                    drop(client.send(request).await);
                     pending().await
                 }
-                Fault::CutAfter(time) => client.call(request).await.map(|answer| cut(answer, time)),
+                Fault::CutAfter(time) => client.send(request).await.map(|answer| cut(answer, time)),
             }
         }
     });
@@ -55,7 +55,7 @@ fn whole(answer: Response<Body>) -> Response<AnyBody> {
 
 fn cut(answer: Response<Body>, time: Duration) -> Response<AnyBody> {
     answer.map(|body| {
-        let frames = body.into_data_stream().map_ok(http_body::Frame::data).map_err(BoxError::from);
+        let frames = body.into_data_stream().map_ok(hyper::body::Frame::data).map_err(BoxError::from);
         StreamBody::new(frames.take_until(Box::pin(tokio::time::sleep(time)))).boxed_unsync()
     })
 }

@@ -80,12 +80,24 @@ impl Engine {
     }
 }
 
+/// Whatever the test left running ends with its world, also after a failure.
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.task.abort();
+            engine.stop.cancel();
+        }
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.plane.stop()));
+    }
+}
+
 impl World {
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Setup)) -> Self {
+        log_if_asked();
         let folder = tempfile::tempdir().unwrap();
         let mut setup = Setup {
             nodes: vec![NodeSpec { name: "node".into(), labels: BTreeMap::new() }],
@@ -328,5 +340,13 @@ fn config() -> Config {
         stop_margin: Duration::from_secs(2),
         follow_after: Duration::from_millis(100),
         ..Config::default()
+    }
+}
+
+/// `ERRAND_TEST_LOG=debug` shows what the parts of a world say.
+fn log_if_asked() {
+    if let Ok(filter) = std::env::var("ERRAND_TEST_LOG") {
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
+        let _ = log.try_init();
     }
 }

@@ -183,7 +183,7 @@ pub enum RuntimeError {
 #[derive(Clone, Debug)]
 pub enum Runtime {
     Process(process::ProcessRuntime),
-    Docker(docker::DockerRuntime),
+    Docker(Box<docker::DockerRuntime>),
 }
 
 impl Runtime {

@@ -1,10 +1,13 @@
 //! Container logs from the engine.
 
+use std::io;
+
 use axum::body::Bytes;
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
-use futures::{StreamExt, stream};
+use bollard::query_parameters::{LogsOptions, LogsOptionsBuilder};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::local::logs::{LogError, LogOptions, LogStream};
@@ -27,44 +30,37 @@ impl DockerLog {
         let since = options
             .since(Timestamp::now())
             .map_or(0, |time| time.as_second().max(1));
-        let tail = options.tail_lines.map_or_else(
-            || "all".to_owned(),
-            |lines| lines.min(i32::MAX as u64).to_string(),
-        );
+        let tail = options
+            .tail_lines
+            .map(|lines| lines.min(i32::MAX as u64).to_string());
         let wanted = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
             .follow(options.follow)
             .timestamps(options.timestamps)
             .since(i32::try_from(since).unwrap_or(i32::MAX))
-            .tail(&tail)
+            .tail(tail.as_deref().unwrap_or("all"))
             .build();
-        let docker = self.docker.clone();
-        let id = self.id.clone();
-        let frames = stream::once(async move { docker.logs(&id, Some(wanted)).boxed() }).flatten();
-        let mut left = options.limit_bytes;
-        let container = container.to_owned();
-        let bytes = frames.map(move |frame| match frame {
-            Ok(
-                LogOutput::StdErr { message }
-                | LogOutput::StdOut { message }
-                | LogOutput::Console { message },
-            ) => Ok(message),
-            Ok(LogOutput::StdIn { .. }) => Ok(Bytes::new()),
-            Err(error) => Err(std::io::Error::other(format!(
-                "read the log of container {container:?}: {error}"
-            ))),
-        });
-        let cut = bytes.map(move |item| {
-            let Some(limit) = left.as_mut() else {
-                return (item, true);
-            };
-            let item = item
-                .map(|bytes| bytes.slice(..bytes.len().min(usize::try_from(*limit).unwrap_or(usize::MAX))));
-            *limit -= item.as_ref().map_or(0, |bytes| bytes.len() as u64);
-            (item, *limit > 0)
-        });
-        Ok(until_last(cut).boxed())
+        let again = options.follow && options.tail_lines.is_none();
+        let reader = Reader {
+            frames: self.frames(wanted.clone()),
+            log: self.clone(),
+            again: again.then_some(LogsOptions {
+                follow: false,
+                ..wanted
+            }),
+            received: 0,
+            skip: 0,
+            left: options.limit_bytes,
+            container: container.to_owned(),
+        };
+        Ok(stream::try_unfold(reader, Reader::next).boxed())
+    }
+
+    fn frames(&self, options: LogsOptions) -> BoxStream<'static, Result<Bytes, bollard::errors::Error>> {
+        let log = self.clone();
+        let opened = stream::once(async move { log.docker.logs(&log.id, Some(options)).boxed() }).flatten();
+        opened.map_ok(LogOutput::into_bytes).boxed()
     }
 
     /// The last lines, at most `limit` bytes of them.
@@ -85,14 +81,50 @@ impl DockerLog {
     }
 }
 
-/// Ends behind the first item that says it is the last: a follower must not wait for more than it may send.
-fn until_last<T>(items: impl stream::Stream<Item = (T, bool)> + Send) -> impl stream::Stream<Item = T> + Send
-where
-    T: Send,
-{
-    stream::unfold(Some(Box::pin(items)), |items| async move {
-        let mut items = items?;
-        let (item, more) = items.next().await?;
-        Some((item, more.then_some(items)))
-    })
+struct Reader {
+    log: DockerLog,
+    frames: BoxStream<'static, Result<Bytes, bollard::errors::Error>>,
+    /// Docker can end a followed log before it has sent the last bytes (20.10 does, for a last line without a
+    /// newline); so what is missing is read once more with these options. Not with a tail, whose beginning would
+    /// be another by then.
+    again: Option<LogsOptions>,
+    received: u64,
+    /// Bytes of the second reading that the first had.
+    skip: u64,
+    left: Option<u64>,
+    container: String,
+}
+
+impl Reader {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        while self.left != Some(0) {
+            let mut bytes = match self.frames.next().await {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => {
+                    let what = format!("read the log of container {:?}: {error}", self.container);
+                    return Err(io::Error::other(what));
+                }
+                None => match self.again.take() {
+                    Some(options) => {
+                        self.skip = self.received;
+                        self.frames = self.log.frames(options);
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            self.received += bytes.len() as u64;
+            let skipped = bytes.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.skip -= skipped as u64;
+            bytes = bytes.slice(skipped..);
+            if let Some(left) = &mut self.left {
+                bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= bytes.len() as u64;
+            }
+            if !bytes.is_empty() {
+                return Ok(Some((bytes, self)));
+            }
+        }
+        Ok(None)
+    }
 }

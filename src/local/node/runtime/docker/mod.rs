@@ -7,7 +7,7 @@
 mod config;
 mod log;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,8 +51,13 @@ pub struct DockerRuntime {
     owner: Owner,
     node: String,
     /// Pod uid -> the container whose network the others of the pod share.
-    networks: Arc<Mutex<HashMap<String, String>>>,
+    networks: Arc<Mutex<HashMap<String, Arc<Network>>>>,
+    /// Containers that were sent SIGKILL from here.
+    killed: Arc<Mutex<HashSet<String>>>,
 }
+
+/// Held while a pod's first container starts, since the others need its id.
+type Network = tokio::sync::Mutex<Option<String>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,6 +113,7 @@ impl DockerRuntime {
                 owner: Owner::here(),
                 node: format!("{node} {}", folder.display()),
                 networks: Arc::default(),
+                killed: Arc::default(),
             });
         }
         let tried = if hosts.is_empty() {
@@ -225,7 +231,12 @@ impl DockerRuntime {
 
     /// Makes and starts a container.
     pub async fn start(&self, container: ContainerConfig) -> Result<Started, StartFailure> {
-        let shared = lock(&self.networks).get(&container.pod.uid).cloned();
+        let network = lock(&self.networks)
+            .entry(container.pod.uid.clone())
+            .or_default()
+            .clone();
+        let mut network = network.lock().await;
+        let shared = network.clone();
         let labels = HashMap::from([
             (
                 OWNER.to_owned(),
@@ -256,6 +267,7 @@ impl DockerRuntime {
             Err(error) if code_of(&error) == Some(404) => return Err(image_failure(&sentence(&error))),
             Err(error) => return Err(StartFailure::Create(sentence(&error))),
         };
+        let kills_before = oom_kills();
         if let Err(error) = self
             .docker
             .start_container(&made, None::<StartContainerOptions>)
@@ -269,17 +281,22 @@ impl DockerRuntime {
         }
         let started_at = Timestamp::now();
         if !container.init && !container.host_network {
-            lock(&self.networks)
-                .entry(container.pod.uid.clone())
-                .or_insert_with(|| made.clone());
+            network.get_or_insert_with(|| made.clone());
         }
+        drop(network);
         let seen = self
             .docker
             .inspect_container(&made, None::<InspectContainerOptions>)
             .await
             .ok();
         let (done, exit) = oneshot::channel();
-        tokio::spawn(follow(self.docker.clone(), made.clone(), done));
+        let watch = Watch {
+            docker: self.docker.clone(),
+            id: made.clone(),
+            killed: self.killed.clone(),
+            oom_kills: container.limits.memory.and(kills_before),
+        };
+        tokio::spawn(watch.follow(done));
         Ok(Started {
             id: format!("docker://{made}"),
             image_id: seen
@@ -302,6 +319,9 @@ impl DockerRuntime {
         };
         let options = KillContainerOptionsBuilder::new().signal(name).build();
         let id = id.trim_start_matches("docker://");
+        if signal == StopSignal::Kill {
+            lock(&self.killed).insert(id.to_owned());
+        }
         match self.docker.kill_container(id, Some(options)).await {
             Ok(()) => {}
             // Ended, or gone.
@@ -386,57 +406,86 @@ fn address_of(seen: &bollard::models::ContainerInspectResponse) -> Option<IpAddr
         .find_map(|network| network.ip_address.as_ref()?.parse().ok())
 }
 
-/// Waits for the end of a container, whatever becomes of the connection meanwhile.
-async fn follow(docker: Docker, id: String, done: oneshot::Sender<Exit>) {
-    loop {
-        // What it yields does not tell everything; the inspection afterwards does.
-        let _ = docker
-            .wait_container(&id, None::<WaitContainerOptions>)
-            .next()
-            .await;
-        match docker
-            .inspect_container(&id, None::<InspectContainerOptions>)
-            .await
-        {
-            Ok(seen) => {
-                let state = seen.state.unwrap_or_default();
-                if state.running != Some(true) {
-                    let _ = done.send(exit_of(state));
+/// What it takes to learn how a container ended.
+struct Watch {
+    docker: Docker,
+    id: String,
+    killed: Arc<Mutex<HashSet<String>>>,
+    /// The kernel's count before the start, for containers with a memory limit.
+    oom_kills: Option<u64>,
+}
+
+impl Watch {
+    /// Waits for the end, whatever becomes of the connection meanwhile.
+    async fn follow(self, done: oneshot::Sender<Exit>) {
+        loop {
+            // What it yields does not tell everything; the inspection afterwards does.
+            let _ = self
+                .docker
+                .wait_container(&self.id, None::<WaitContainerOptions>)
+                .next()
+                .await;
+            match self
+                .docker
+                .inspect_container(&self.id, None::<InspectContainerOptions>)
+                .await
+            {
+                Ok(seen) => {
+                    let state = seen.state.unwrap_or_default();
+                    if state.running != Some(true) {
+                        let _ = done.send(self.exit_of(state));
+                        return;
+                    }
+                }
+                Err(error) if code_of(&error) == Some(404) => {
+                    let state = bollard::models::ContainerState {
+                        exit_code: Some(137),
+                        error: Some("The container was removed from the engine".to_owned()),
+                        ..Default::default()
+                    };
+                    let _ = done.send(self.exit_of(state));
                     return;
                 }
+                Err(error) => {
+                    tracing::warn!(%error, container = self.id, "the engine does not tell the end of a container");
+                }
             }
-            Err(error) if code_of(&error) == Some(404) => {
-                let state = bollard::models::ContainerState {
-                    exit_code: Some(137),
-                    error: Some("The container was removed from the engine".to_owned()),
-                    ..Default::default()
-                };
-                let _ = done.send(exit_of(state));
+            if done.is_closed() {
                 return;
             }
-            Err(error) => {
-                tracing::warn!(%error, container = id, "the engine does not tell the end of a container")
-            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
-        if done.is_closed() {
-            return;
+    }
+
+    fn exit_of(&self, state: bollard::models::ContainerState) -> Exit {
+        let code = state
+            .exit_code
+            .and_then(|code| i32::try_from(code).ok())
+            .unwrap_or(137);
+        let killed_by_us = lock(&self.killed).remove(&self.id);
+        // An engine may miss why its container died (Docker 20.10 does when the first process is the victim).
+        // Killed, by nobody here, with a memory limit, while the kernel killed for memory: that is why.
+        let missed =
+            code == 137 && !killed_by_us && self.oom_kills.is_some_and(|before| oom_kills() > Some(before));
+        Exit {
+            code,
+            signal: None,
+            oom_killed: state.oom_killed == Some(true) || missed,
+            error: state.error.filter(|error| !error.is_empty()),
+            finished_at: state
+                .finished_at
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(Timestamp::now),
         }
-        tokio::time::sleep(ASK_AGAIN).await;
     }
 }
 
-fn exit_of(state: bollard::models::ContainerState) -> Exit {
-    Exit {
-        code: state
-            .exit_code
-            .and_then(|code| i32::try_from(code).ok())
-            .unwrap_or(137),
-        signal: None,
-        oom_killed: state.oom_killed == Some(true),
-        error: state.error.filter(|error| !error.is_empty()),
-        finished_at: state
-            .finished_at
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_else(Timestamp::now),
-    }
+/// How many processes the kernel has killed for want of memory since boot.
+fn oom_kills() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?
+        .trim()
+        .parse()
+        .ok()
 }
