@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod config;
 pub mod context;
 pub mod events;
+pub mod follow;
 pub mod health;
 pub mod http;
 pub mod leader;

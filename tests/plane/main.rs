@@ -5,6 +5,7 @@
 
 mod cli;
 mod dev;
+mod engine;
 mod examples;
 mod kubectl;
 mod support;

@@ -1,6 +1,13 @@
 //! One request, one answer.
 
-use std::{future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -8,6 +15,7 @@ use hyper::{body::Body as _, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use sha2::{Digest as _, Sha256};
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, timeout_at},
 };
@@ -120,7 +128,7 @@ pub async fn send(target: SocketAddr, request: &Request, limits: Limits) -> Resu
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(2 * MAX_HEAD)
-        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+        .handshake::<_, Full<Bytes>>(TokioIo::new(WriteFirst::new(stream)))
         .await
         .map_err(SendError::Closed)?;
     let exchange = async {
@@ -165,6 +173,61 @@ async fn connect(target: SocketAddr, deadline: Instant) -> Result<TcpStream, Sen
     // Without it the body of a request can wait 40 ms for the acknowledgement of its head. Not vital.
     let _ = stream.set_nodelay(true);
     Ok(stream)
+}
+
+/// A connection on which nothing can be read before something was written.
+///
+/// hyper takes bytes that come before the request was written for an error, and so depends on which side is faster:
+/// small servers write their answer as soon as they have accepted.
+struct WriteFirst {
+    stream: TcpStream,
+    written: bool,
+    reader: Option<Waker>,
+}
+
+impl WriteFirst {
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            written: false,
+            reader: None,
+        }
+    }
+}
+
+impl AsyncRead for WriteFirst {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.written {
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for WriteFirst {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if outcome.is_ready() {
+            self.written = true;
+            if let Some(reader) = self.reader.take() {
+                reader.wake();
+            }
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 fn no_answer(error: hyper::Error) -> SendError {

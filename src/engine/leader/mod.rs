@@ -159,8 +159,8 @@ impl Leadership {
 
 /// Runs `work` whenever this candidate leads, until `shutdown`.
 ///
-/// When the lease is lost or the process shuts down, [`Leadership::stop`] is cancelled and the work has until the end
-/// of the lease to return; then it is dropped. On shutdown the lease goes on being renewed while the work ends, and is
+/// When the lease is lost or the process shuts down, [`Leadership::stop`] is cancelled and the work has until
+/// shortly before the end of the lease to return; then it is dropped. On shutdown the lease goes on being renewed while the work ends, and is
 /// released once it has, so that another takes over at its next try. How long that may take is for the work to bound.
 ///
 /// # Errors
@@ -284,7 +284,12 @@ impl Candidate {
             }
         }
         leadership.stop.cancel();
-        Ended::Lost(timeout_at(leadership.expires(), work).await.ok())
+        // Dropping the work takes a moment too, and it must be over when another may begin.
+        Ended::Lost(
+            timeout_at(leadership.expires() - slack.div_f64(5.0), work)
+                .await
+                .ok(),
+        )
     }
 
     /// Tries to renew until it works; gives the moment from which the renewal counts, or `None` where it is over.

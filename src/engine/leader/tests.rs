@@ -204,7 +204,7 @@ async fn a_leader_whose_api_hangs_steps_down_before_its_lease_expires() {
         player.hang(true);
         let hung = Instant::now();
         player.wait(false).await;
-        let limit = Duration::from_secs(if stubborn { 15 } else { 10 });
+        let limit = Duration::from_secs(if stubborn { 14 } else { 10 });
         let took = hung.elapsed();
         assert!(took <= limit && took > limit - Duration::from_secs(3), "{took:?}");
         player.hang(false);

@@ -1,2 +1,131 @@
-//! The API server of the embedded plane.
+//! The API server of the embedded plane: a small, exact part of Kubernetes' API over objects in memory.
+//!
+//! ```ignore
+//! let server = ApiServer::start(ApiOptions::default()).await?;       // inside a tokio runtime
+//! let client: kube::Client = server.client();                        // in process, may do anything
+//! let anns = server.client_for(User::new("ann", ["dev"]));           // in process, as RBAC lets her
+//! let authority = server.authority_pem();                            // certificate for kubeconfigs
+//! server.serve(listener, shutdown).await?;                           // HTTPS with bearer tokens
+//! ```
+//!
+//! - [`store`]: objects, versions, history; optionally on disk.
+//! - [`verbs`]: what can be done with objects. [`patch`]: the ways to patch.
+//! - [`schema`]: what the types look like. [`catalogue`]: what is served now.
+//! - [`auth`]: tokens and RBAC. [`http`]: paths, negotiation, refusals.
+pub mod auth;
+pub mod catalogue;
+mod core;
+mod defaults;
+mod events;
+mod http;
+mod meta;
+mod patch;
 pub mod schema;
+mod selectors;
+mod store;
+mod verbs;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Router, body::Body};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::ServiceExt as _;
+
+pub use self::auth::{User, tokens::StaticToken};
+use self::{auth::tokens::Tokens, core::Core, store::Store, verbs::Call};
+use super::logs::LogRouter;
+
+/// How a server is set up.
+#[derive(Clone, Default)]
+pub struct ApiOptions {
+    /// Bearer tokens that the served side accepts.
+    pub tokens: Vec<StaticToken>,
+    /// Folder that keeps objects, authority and certificate over restarts; without it all is in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Where container logs come from.
+    pub logs: LogRouter,
+}
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What it begins with could not be stored.
+    #[error("store the first objects: {0}")]
+    Begin(String),
+}
+
+pub(crate) struct Inner {
+    core: Arc<Core>,
+    /// Ends the workers with the last handle.
+    _workers: DropGuard,
+}
+
+/// A running API server. Clones are handles to the same one; it ends with the last of them and their clients.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+}
+
+/// Namespaces that every cluster has.
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+impl ApiServer {
+    /// Starts a server; its workers run on the current tokio runtime.
+    ///
+    /// # Errors
+    /// A data folder that cannot be used.
+    pub async fn start(options: ApiOptions) -> Result<Self, Error> {
+        let store = Arc::new(Store::new());
+        let workers = CancellationToken::new();
+        let tokens = Tokens::new(&options.tokens);
+        let core = Arc::new(Core::new(store, tokens, options.logs, workers.child_token()));
+        begin(&core)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                core,
+                _workers: workers.drop_guard(),
+            }),
+        })
+    }
+
+    /// A client in this process that may do anything.
+    pub fn client(&self) -> kube::Client {
+        self.client_for(User::superuser())
+    }
+
+    /// A client in this process that acts as a user.
+    pub fn client_for(&self, user: User) -> kube::Client {
+        let service = self
+            .router()
+            .map_request(move |request: ::http::Request<kube::client::Body>| {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(user.clone());
+                request
+            });
+        kube::Client::new(service, "default")
+    }
+
+    /// The service behind both sides.
+    fn router(&self) -> Router {
+        http::router::router(self.inner.clone())
+    }
+}
+
+/// What a server without objects begins with.
+fn begin(core: &Core) -> Result<(), Error> {
+    let user = User::superuser();
+    let Some(kind) = core.kind(catalogue::NAMESPACES) else {
+        return Ok(());
+    };
+    for name in NAMESPACES {
+        let mut call = Call::internal(core, &kind, &user, "");
+        match verbs::create::create(&mut call, verbs::create::namespace(name)) {
+            Err(error) if error.reason != "AlreadyExists" => return Err(Error::Begin(error.to_string())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! What the tests share: a plane as a process of its own, commands against it, and waits with a deadline.
 
 pub mod command;
+pub mod fault;
+pub mod ground;
 pub mod process;
+pub mod world;
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +12,7 @@ pub use command::errand;
 pub use process::Dev;
 
 /// No wait is meant to last; this bounds those that would last for ever. Machines of tests are slow and shared.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks again until there is an answer; fails with what `describe` says after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, describe: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {

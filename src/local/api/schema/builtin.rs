@@ -200,10 +200,10 @@ const BUILTINS: &[Builtin] = &[
         ..BASE
     },
     Builtin {
+        // without the short name "ev", which the core group has: kubectl warns when it could mean two
         group: "events.k8s.io",
         kind: "Event",
         plural: "events",
-        short: &["ev"],
         columns: EVENT_COLUMNS,
         ..BASE
     },

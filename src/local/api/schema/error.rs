@@ -321,7 +321,10 @@ mod tests {
     fn several_errors_are_bracketed_and_repeats_left_out() {
         let a = FieldError::required("a", "");
         let b = FieldError::required("b", "");
-        assert_eq!(FieldError::aggregate(&[a.clone()]), "a: Required value");
+        assert_eq!(
+            FieldError::aggregate(std::slice::from_ref(&a)),
+            "a: Required value"
+        );
         assert_eq!(
             FieldError::aggregate(&[a.clone(), b, a]),
             "[a: Required value, b: Required value]"

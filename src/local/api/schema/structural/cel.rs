@@ -7,7 +7,7 @@ use std::{
 
 use kube_cel::{
     KubeCelExt,
-    cel::{Context, ExecutionError, IdedExpr, Program, Value as Cel},
+    cel::{Context, ExecutionError, IdedExpr, Value as Cel, parser::Parser},
 };
 use serde_json::Value;
 
@@ -24,8 +24,8 @@ mod rewrite;
 
 /// Longest rule or message expression, in bytes. The parser recurses once per operator.
 const MAX_RULE: usize = 16 << 10;
-/// Deepest expression; evaluation recurses.
-const MAX_EXPR_DEPTH: usize = 100;
+/// Deepest expression. Evaluation recurses, over 20 KiB of stack per level without optimisation.
+const MAX_EXPR_DEPTH: usize = 50;
 /// Stack of the thread that parses rules: room for an expression as deep as [`MAX_RULE`] allows.
 const PARSER_STACK: usize = 256 << 20;
 /// Longest message that a messageExpression may give, in bytes.
@@ -45,6 +45,18 @@ pub(in crate::local::api::schema) struct Rule {
     field_path: Option<String>,
     optional_old_self: bool,
     uses_old_self: bool,
+}
+
+impl Rule {
+    /// The rule as written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it compares with the former value.
+    pub fn uses_old_self(&self) -> bool {
+        self.uses_old_self
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -164,13 +176,14 @@ fn parse(path: &str, source: &str) -> Result<IdedExpr, FieldError> {
     if source.len() > MAX_RULE {
         return Err(FieldError::too_long(path, MAX_RULE as u64));
     }
-    let program = Program::compile(source).map_err(|error| refuse(format!("compilation failed: {error}")))?;
-    if fields::depth(program.expression()) > MAX_EXPR_DEPTH {
+    let parsed = Parser::new().enable_optional_syntax(true).parse(source);
+    let expr = parsed.map_err(|error| refuse(format!("compilation failed: {error}")))?;
+    if fields::depth(&expr) > MAX_EXPR_DEPTH {
         return Err(refuse(format!(
             "must not be nested deeper than {MAX_EXPR_DEPTH} levels"
         )));
     }
-    Ok(rewrite::rewrite(program.expression().clone()))
+    Ok(rewrite::rewrite(expr))
 }
 
 /// `.a['b.c']` as it stands in error paths: `.a[b.c]`.

@@ -12,6 +12,8 @@ use super::{
 };
 use crate::local::api::schema::openapi;
 
+mod junctions;
+
 /// Deepest schema that is compiled; objects are never deeper than 128.
 const MAX_DEPTH: usize = 100;
 /// Largest compiled regular expression, in bytes.
@@ -21,6 +23,8 @@ const MAX_REGEX: usize = 1 << 20;
 pub(in crate::local::api::schema) struct Compiler {
     pub errors: Vec<FieldError>,
     depth: usize,
+    /// The list above, if any, whose members have no former selves.
+    uncorrelatable: Option<String>,
 }
 
 /// Where a schema sits; decides which type is asked for.
@@ -36,6 +40,7 @@ impl Compiler {
         Self {
             errors: Vec::new(),
             depth: 0,
+            uncorrelatable: None,
         }
     }
 
@@ -158,7 +163,15 @@ impl Compiler {
                 &format!("{path}.items"),
                 "items must be a schema object and not an array",
             )),
-            Some(schema) => node.items = Some(self.level(&format!("{path}.items"), schema, Level::Item)),
+            Some(schema) => {
+                let outside = self.uncorrelatable.clone();
+                // members of other lists cannot be told apart, so they have no former selves
+                if map.get("x-kubernetes-list-type").and_then(Value::as_str) != Some("map") {
+                    self.uncorrelatable.get_or_insert_with(|| format!("{path}.items"));
+                }
+                node.items = Some(self.level(&format!("{path}.items"), schema, Level::Item));
+                self.uncorrelatable = outside;
+            }
             None if node.kind == Some(Kind::Array) => {
                 self.report(FieldError::required(
                     &format!("{path}.items"),
@@ -362,149 +375,23 @@ impl Compiler {
         }
     }
 
-    /// A schema below a junction: it may restrict values, not describe structure. `outer` is the
-    /// structural level that it restricts, at `outer_path`.
-    fn value_validation(
-        &mut self,
-        path: &str,
-        outer_path: &str,
-        schema: &Value,
-        outer: &Map<String, Value>,
-        int_or_string: bool,
-    ) -> Arc<Node> {
-        let empty = Map::new();
-        let map = schema.as_object().unwrap_or(&empty);
-        if self.depth >= MAX_DEPTH {
-            self.report(FieldError::forbidden(
-                path,
-                &format!("must not be nested deeper than {MAX_DEPTH} levels"),
-            ));
-            return Arc::new(Node::default());
-        }
-        self.depth += 1;
-        for word in [
-            "type",
-            "title",
-            "description",
-            "default",
-            "additionalProperties",
-            "nullable",
-        ]
-        .into_iter()
-        .chain(
-            map.keys()
-                .map(String::as_str)
-                .filter(|word| word.starts_with("x-kubernetes-")),
-        ) {
-            let allowed = word == "type" && int_or_string;
-            if map.contains_key(word) && !allowed {
-                self.report(FieldError::forbidden(
-                    &format!("{path}.{word}"),
-                    "must be empty to be structural",
-                ));
-            }
-        }
-        let mut node = Node {
-            nullable: true,
-            kind: self.kind(path, map),
-            ..Node::default()
-        };
-        for (name, schema) in map
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
-            let inner_path = format!("{path}.properties[{name}]");
-            let peer_path = format!("{outer_path}.properties[{name}]");
-            let peer = outer
-                .get("properties")
-                .and_then(|properties| properties.get(name))
-                .and_then(Value::as_object);
-            if peer.is_none() && outer.get("additionalProperties").is_none() {
-                self.report(FieldError::required(
-                    &peer_path,
-                    &format!("because it is defined in {inner_path}"),
-                ));
-            }
-            let child = self.value_validation(
-                &inner_path,
-                &peer_path,
-                schema,
-                peer.unwrap_or(&empty),
-                is_flagged(peer),
-            );
-            node.properties.insert(name.clone(), child);
-        }
-        if let Some(items) = map.get("items") {
-            let peer = outer.get("items").and_then(Value::as_object);
-            if peer.is_none() {
-                let detail = format!("because it is defined in {path}.items");
-                self.report(FieldError::required(&format!("{outer_path}.items"), &detail));
-            }
-            let child = self.value_validation(
-                &format!("{path}.items"),
-                &format!("{outer_path}.items"),
-                items,
-                peer.unwrap_or(&empty),
-                is_flagged(peer),
-            );
-            node.items = Some(child);
-        }
-        node.checks = self.checks(path, map, int_or_string);
-        self.nested_junctions(path, outer_path, map, outer, &mut node, int_or_string);
-        self.depth -= 1;
-        Arc::new(node)
-    }
-
-    fn nested_junctions(
-        &mut self,
-        path: &str,
-        outer_path: &str,
-        map: &Map<String, Value>,
-        outer: &Map<String, Value>,
-        node: &mut Node,
-        int_or_string: bool,
-    ) {
-        for word in ["allOf", "anyOf", "oneOf"] {
-            let branches: Vec<Arc<Node>> = map
-                .get(word)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .enumerate()
-                .map(|(i, branch)| {
-                    self.value_validation(
-                        &format!("{path}.{word}[{i}]"),
-                        outer_path,
-                        branch,
-                        outer,
-                        int_or_string,
-                    )
-                })
-                .collect();
-            match word {
-                "allOf" => node.checks.all_of = branches,
-                "anyOf" => node.checks.any_of = branches,
-                _ => node.checks.one_of = branches,
-            }
-        }
-        if let Some(not) = map.get("not") {
-            let not = self.value_validation(&format!("{path}.not"), outer_path, not, outer, int_or_string);
-            node.checks.not = Some(not);
-        }
-    }
-
     fn rules(&mut self, path: &str, schema: &Value, node: &mut Node) {
         let Some(rules) = schema.get("x-kubernetes-validations").and_then(Value::as_array) else {
             return;
         };
         let path = format!("{path}.x-kubernetes-validations");
         let compiled: Vec<Result<Rule, FieldError>> = cel::compile_all(&path, rules, node);
-        for rule in compiled {
-            match rule {
-                Ok(rule) => node.rules.push(rule),
-                Err(error) => self.report(error),
+        for (i, rule) in compiled.into_iter().enumerate() {
+            match (rule, &self.uncorrelatable) {
+                (Ok(rule), Some(list)) if rule.uses_old_self() => {
+                    let detail = format!(
+                        "oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
+                    );
+                    let field = format!("{path}[{i}].rule");
+                    self.report(FieldError::invalid(&field, &Value::from(rule.text()), &detail));
+                }
+                (Ok(rule), _) => node.rules.push(rule),
+                (Err(error), _) => self.report(error),
             }
         }
         node.any_rules |= !node.rules.is_empty();

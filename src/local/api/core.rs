@@ -1,0 +1,62 @@
+//! What all requests share.
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    auth::tokens::Tokens,
+    catalogue::{CRDS, Catalogue, Kind},
+    store::Store,
+};
+use crate::local::logs::LogRouter;
+
+/// The server without its network side.
+pub struct Core {
+    /// The objects.
+    pub store: Arc<Store>,
+    catalogue: RwLock<Arc<Catalogue>>,
+    /// Who may come in.
+    pub tokens: Tokens,
+    /// Where container logs come from.
+    pub logs: LogRouter,
+    /// Cancelled when the server stops: watches and followed logs end.
+    pub shutdown: CancellationToken,
+}
+
+impl Core {
+    /// Over a store that may hold objects already.
+    pub fn new(store: Arc<Store>, tokens: Tokens, logs: LogRouter, shutdown: CancellationToken) -> Self {
+        let core = Self {
+            store,
+            catalogue: RwLock::default(),
+            tokens,
+            logs,
+            shutdown,
+        };
+        core.reload_catalogue();
+        core
+    }
+
+    /// What is served now.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The kind under which objects of a resource are written.
+    pub fn kind(&self, key: &str) -> Option<Arc<Kind>> {
+        self.catalogue().by_key(key)
+    }
+
+    /// Serves what the stored definitions say. Called after each write of one.
+    pub fn reload_catalogue(&self) {
+        // The lock is held while the store is read, so that of two writers the later one's catalogue stays.
+        let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        let (definitions, _) = self.store.list(CRDS, None);
+        let definitions: Vec<Value> = definitions.iter().map(|object| object.value()).collect();
+        *catalogue = Arc::new(Catalogue::new(&definitions));
+    }
+}

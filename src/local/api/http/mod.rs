@@ -1,0 +1,9 @@
+//! The HTTP face: paths, content negotiation, refusals, serving.
+pub mod body;
+mod discovery;
+pub mod negotiate;
+pub mod path;
+pub mod respond;
+pub mod router;
+mod special;
+pub mod status;

@@ -1,0 +1,11 @@
+//! The server through an in-process `kube::Client`.
+mod basics;
+
+use super::*;
+
+/// A server in memory and its client.
+pub async fn server() -> (ApiServer, kube::Client) {
+    let server = ApiServer::start(ApiOptions::default()).await.unwrap();
+    let client = server.client();
+    (server, client)
+}

@@ -1,0 +1,11 @@
+//! The engine through the real client against the embedded plane: every phase, every reason, every crash point.
+
+mod bounds;
+mod crash;
+mod ends;
+mod faults;
+mod http;
+mod input;
+mod limits;
+mod lost;
+mod queue;

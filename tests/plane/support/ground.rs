@@ -1,0 +1,88 @@
+//! API server, scheduler, node controllers and nodes of a test's world, on the process runtime.
+
+use std::{collections::HashMap, fs, path::Path, sync::Mutex, time::Duration};
+
+use errand::{
+    crd,
+    local::{
+        api::{ApiOptions, ApiServer},
+        events::EventLevel,
+        logs::LogRouter,
+        node::{self, NodeOptions, RuntimeChoice},
+        node_lifecycle::{self, NodeLifecycleOptions},
+        scheduler::{self, SchedulerOptions},
+    },
+};
+use kube::{Api, Client, ResourceExt, api::PostParams};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{command::ERRAND, world::NodeSpec};
+
+/// The image whose content is the binary under test.
+pub const RUNNER_IMAGE: &str = "errand.test/errand:built";
+
+/// The ground that an engine stands on.
+pub struct Ground {
+    server: ApiServer,
+    stop: CancellationToken,
+    nodes: Mutex<HashMap<String, JoinHandle<()>>>,
+}
+
+impl Ground {
+    pub async fn start(folder: &Path, nodes: &[NodeSpec]) -> Self {
+        let image = folder.join("image");
+        fs::create_dir_all(&image).unwrap();
+        if fs::hard_link(ERRAND, image.join("errand")).is_err() {
+            fs::copy(ERRAND, image.join("errand")).unwrap();
+        }
+        let logs = LogRouter::default();
+        let server = ApiServer::start(ApiOptions { logs: logs.clone(), ..ApiOptions::default() }).await.unwrap();
+        let client = server.client();
+        for (_, definition) in crd::definitions() {
+            let api = Api::all(client.clone());
+            let name = definition.name_any();
+            api.create(&PostParams::default(), &definition).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        let stop = CancellationToken::new();
+        let scheduler = SchedulerOptions { events: EventLevel::Warnings, ..SchedulerOptions::default() };
+        tokio::spawn(scheduler::run(client.clone(), scheduler, stop.clone().cancelled_owned()));
+        let lifecycle = NodeLifecycleOptions { events: EventLevel::Warnings, ..NodeLifecycleOptions::default() };
+        tokio::spawn(node_lifecycle::run(client.clone(), lifecycle, stop.clone().cancelled_owned()));
+        let ground = Self { server, stop, nodes: Mutex::default() };
+        for spec in nodes {
+            let mut options = NodeOptions::new(&spec.name, folder.join(&spec.name));
+            options.runtime = RuntimeChoice::Process;
+            options.labels = spec.labels.clone();
+            options.images.insert(RUNNER_IMAGE.to_owned(), image.clone());
+            options.logs = logs.clone();
+            options.events = EventLevel::Warnings;
+            options.max_pods = 1000;
+            options.shutdown_grace = Duration::from_millis(100);
+            let run = node::run(client.clone(), options, ground.stop.clone().cancelled_owned());
+            let node = tokio::spawn(async move { run.await.unwrap() });
+            ground.nodes.lock().unwrap().insert(spec.name.clone(), node);
+        }
+        ground
+    }
+
+    pub fn client(&self) -> Client {
+        self.server.client()
+    }
+
+    /// The sudden death of a node: nothing more is written.
+    pub async fn stop_node(&self, name: &str) {
+        let node = self.nodes.lock().unwrap().remove(name).unwrap();
+        node.abort();
+        drop(node.await);
+    }
+
+    /// Stops all parts; the nodes stop their containers.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let nodes: Vec<JoinHandle<()>> = self.nodes.lock().unwrap().drain().map(|(_, node)| node).collect();
+        for node in nodes {
+            node.await.unwrap();
+        }
+    }
+}
