@@ -17,6 +17,7 @@ pub mod catalogue;
 mod core;
 mod defaults;
 mod events;
+mod gc;
 mod http;
 mod meta;
 mod patch;
@@ -28,11 +29,18 @@ mod verbs;
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, body::Body};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 
 pub use self::auth::{User, tokens::StaticToken};
-use self::{auth::tokens::Tokens, core::Core, store::Store, verbs::Call};
+use self::{
+    auth::tokens::Tokens,
+    core::Core,
+    http::identity::{Authority, IdentityError},
+    store::Store,
+    verbs::Call,
+};
 use super::logs::LogRouter;
 
 /// How a server is set up.
@@ -52,10 +60,17 @@ pub enum Error {
     /// What it begins with could not be stored.
     #[error("store the first objects: {0}")]
     Begin(String),
+    /// There is no certificate to serve with.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The listener is no good.
+    #[error("find out where the API server listens")]
+    Listener(#[source] std::io::Error),
 }
 
 pub(crate) struct Inner {
     core: Arc<Core>,
+    authority: Authority,
     /// Ends the workers with the last handle.
     _workers: DropGuard,
 }
@@ -80,9 +95,16 @@ impl ApiServer {
         let tokens = Tokens::new(&options.tokens);
         let core = Arc::new(Core::new(store, tokens, options.logs, workers.child_token()));
         begin(&core)?;
+        tokio::spawn(gc::run(core.clone(), workers.clone()));
+        tokio::spawn(gc::furnish_namespaces(core.clone(), workers.clone()));
+        let authority = match &options.data_dir {
+            Some(folder) => Authority::keep(folder)?,
+            None => Authority::make()?,
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 core,
+                authority,
                 _workers: workers.drop_guard(),
             }),
         })
@@ -103,6 +125,28 @@ impl ApiServer {
                 request
             });
         kube::Client::new(service, "default")
+    }
+
+    /// Certificate of the authority, PEM: what clients of [`ApiServer::serve`] trust.
+    pub fn authority_pem(&self) -> &str {
+        &self.inner.authority.certificate
+    }
+
+    /// Serves HTTPS with bearer tokens until shutdown; watches and followed logs end then, in-process ones too.
+    ///
+    /// # Errors
+    /// A listener or certificate that cannot be used.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+        let address = listener.local_addr().map_err(Error::Listener)?;
+        let config = self.inner.authority.server_config(&[address.ip()])?;
+        let watches = self.inner.core.shutdown.clone();
+        let tell = async {
+            shutdown.cancelled().await;
+            watches.cancel();
+        };
+        let serving = http::serve::serve(listener, config, self.router(), shutdown.clone());
+        tokio::join!(serving, tell);
+        Ok(())
     }
 
     /// The service behind both sides.

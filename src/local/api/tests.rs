@@ -1,4 +1,5 @@
 //! The server through an in-process `kube::Client`.
+mod apply;
 mod basics;
 
 use super::*;

@@ -1,9 +1,11 @@
 //! The HTTP face: paths, content negotiation, refusals, serving.
 pub mod body;
 mod discovery;
+pub mod identity;
 pub mod negotiate;
 pub mod path;
 pub mod respond;
 pub mod router;
+pub(super) mod serve;
 mod special;
 pub mod status;

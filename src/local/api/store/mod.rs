@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 pub use history::{Change, ChangeKind};
-pub use object::{Facts, FieldPath, Object, Owner};
+pub use object::{Facts, FieldPath, Object};
 pub use subscription::{Batch, Expired, Subscription};
 
 use self::{history::History, persist::Log};
@@ -90,10 +90,21 @@ impl Bucket {
 /// What a background worker may have to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// An object of this uid went; its dependents may have to follow.
-    Gone(Arc<str>),
+    /// An object went; its dependents may have to follow.
+    Gone(Arc<Gone>),
     /// An object that is being deleted, or that has owners, was written.
     Look(Address),
+}
+
+/// An object that went.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Where it was.
+    pub address: Address,
+    /// Its uid.
+    pub uid: Arc<str>,
+    /// uids of its owners.
+    pub owners: Vec<Arc<str>>,
 }
 
 struct State {
@@ -459,7 +470,17 @@ impl Writer<'_> {
             previous,
         };
         self.record(resource, change);
-        let _ = self.hints.send(Hint::Gone(object.facts.uid.clone()));
+        let gone = Gone {
+            address: address.clone(),
+            uid: object.facts.uid.clone(),
+            owners: object
+                .facts
+                .owners
+                .iter()
+                .map(|owner| owner.uid.clone())
+                .collect(),
+        };
+        let _ = self.hints.send(Hint::Gone(Arc::new(gone)));
         Ok(object)
     }
 

@@ -40,6 +40,8 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Who is said to manage the fields.
     pub manager: String,
+    /// Whether the client named the manager itself.
+    pub manager_given: bool,
     /// Take over fields of other managers (server-side apply).
     pub force: Option<bool>,
     /// Unknown fields.
@@ -83,6 +85,7 @@ impl WriteOptions {
         }
         Ok(Self {
             dry_run,
+            manager_given: query.get("fieldManager").is_some(),
             manager: manager.to_owned(),
             force: query.tristate("force"),
             validation,

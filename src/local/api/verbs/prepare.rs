@@ -18,6 +18,12 @@ pub fn check_type(kind: &Kind, value: &mut Value) -> Result<()> {
             "the object provided is unrecognized (must be of type {wanted}): expected a JSON object"
         )));
     }
+    if meta::depth(value) > meta::MAX_DEPTH {
+        return Err(ApiError::bad_request(format!(
+            "the object is nested deeper than {} levels",
+            meta::MAX_DEPTH
+        )));
+    }
     let (api_version, name) = (meta::text(value, &["apiVersion"]), meta::text(value, &["kind"]));
     if !api_version.is_empty() && api_version != kind.api_version {
         return Err(ApiError::bad_request(format!(

@@ -8,7 +8,7 @@ use crate::local::api::{
     catalogue::{CRDS, Kind, NAMESPACES},
     defaults,
     http::status::{ApiError, Result},
-    meta,
+    meta, patch,
     schema::{self, FieldError},
     store::Object,
 };
@@ -74,12 +74,47 @@ pub fn modify(
     part: Part,
     change: impl Fn(&mut Call<'_>, &Value) -> Result<Value>,
 ) -> Result<Answer> {
+    write(call, name, part, false, change)
+}
+
+/// As [`modify`], where `change` has taken care of the managers of fields.
+///
+/// # Errors
+/// As the API server refuses, or as `change` does.
+pub fn apply(
+    call: &mut Call<'_>,
+    name: &str,
+    part: Part,
+    change: impl Fn(&mut Call<'_>, &Value) -> Result<Value>,
+) -> Result<Answer> {
+    write(call, name, part, true, change)
+}
+
+fn write(
+    call: &mut Call<'_>,
+    name: &str,
+    part: Part,
+    applied: bool,
+    change: impl Fn(&mut Call<'_>, &Value) -> Result<Value>,
+) -> Result<Answer> {
     for _ in 0..TRIES {
         let warnings = call.warnings.len();
         let current = call.stored(name)?;
         let old = call.kind.from_stored(current.value());
         let new = change(call, &old)?;
-        let new = succeed(call, part, &old, new)?;
+        let mut new = succeed(call, part, &old, new)?;
+        if !applied {
+            let subresource = if part == Part::Status { "status" } else { "" };
+            let manager = &call.options.manager;
+            patch::follow_update(
+                &old,
+                &mut new,
+                manager,
+                &call.kind.api_version,
+                subresource,
+                &meta::now(),
+            );
+        }
         if let Some(answer) = store(call, &current, &old, new)? {
             call.written();
             return Ok(answer);
@@ -186,6 +221,9 @@ fn succeed(call: &mut Call<'_>, part: Part, old: &Value, mut new: Value) -> Resu
     }
     for field in IMMUTABLE {
         meta::copy(&mut new, old, &["metadata", field]);
+    }
+    if meta::at(&new, &["metadata", "managedFields"]).is_none() {
+        meta::copy(&mut new, old, &["metadata", "managedFields"]);
     }
     tidy(&mut new);
     prepare::shape(call, &mut new)?;
