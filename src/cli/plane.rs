@@ -12,6 +12,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -31,10 +32,10 @@ use crate::{
     crd,
     engine::{self, metrics::Metrics},
     local::{
-        api::{ApiOptions, ApiServer},
+        api::{self, ApiOptions, ApiServer, StaticToken, User},
         logs::LogRouter,
         node::{self, NodeOptions, RuntimeChoice},
-        node_lifecycle,
+        node_lifecycle::{self, NodeLifecycleOptions},
         scheduler::{self, SchedulerOptions},
     },
 };
@@ -130,7 +131,7 @@ pub enum Error {
     Supervisor(#[from] supervisor_image::Error),
     /// The API server could not start.
     #[error("could not start the API server")]
-    Api(#[source] crate::local::api::Error),
+    Api(#[source] api::Error),
     /// The types could not be registered.
     #[error("could not register the type {name}")]
     Types {
@@ -186,9 +187,21 @@ impl Plane {
         let folder = RunFolder::make(options.data_dir.as_deref())?;
         let started = Self::start_in(options, &mut rooms, &folder).await;
         match started {
-            Ok(Started { client, api_url, kubeconfig, token, metrics }) => {
-                Ok(Self { client, api_url, kubeconfig, token, metrics, rooms, folder })
-            }
+            Ok(Started {
+                client,
+                api_url,
+                kubeconfig,
+                token,
+                metrics,
+            }) => Ok(Self {
+                client,
+                api_url,
+                kubeconfig,
+                token,
+                metrics,
+                rooms,
+                folder,
+            }),
             Err(error) => {
                 let _ = rooms.stop(START_LIMIT).await;
                 folder.remove();
@@ -197,9 +210,21 @@ impl Plane {
         }
     }
 
-    async fn start_in(options: PlaneOptions, rooms: &mut Rooms, folder: &RunFolder) -> Result<Started, Error> {
-        let tokens = if options.tokens.is_empty() { vec![Token::random_admin()] } else { options.tokens.clone() };
-        let token = tokens.iter().find(|token| token.user == ADMIN).or(tokens.first()).cloned();
+    async fn start_in(
+        options: PlaneOptions,
+        rooms: &mut Rooms,
+        folder: &RunFolder,
+    ) -> Result<Started, Error> {
+        let tokens = if options.tokens.is_empty() {
+            vec![Token::random_admin()]
+        } else {
+            options.tokens.clone()
+        };
+        let token = tokens
+            .iter()
+            .find(|token| token.user == ADMIN)
+            .or(tokens.first())
+            .cloned();
         let token = token.unwrap_or_else(Token::random_admin);
         let executable = match &options.supervisor {
             Some(path) => path.clone(),
@@ -207,16 +232,23 @@ impl Plane {
         };
         supervisor_image::place(&executable, &folder.image())?;
         let listener = listen(options.api_addr).await?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen { addr: options.api_addr, source })?;
+        let addr = listener.local_addr().map_err(|source| Error::Listen {
+            addr: options.api_addr,
+            source,
+        })?;
 
         let logs = LogRouter::default();
         let server = api_server(&options, &tokens, logs.clone()).await?;
         let client = server.client();
-        let authority = serve(rooms, &server, listener, addr)?;
+        let authority = server.authority_pem().to_owned();
+        rooms.start(
+            "API server",
+            |stop| async move { server.serve(listener, stop).await },
+        );
         let api_url = format!("https://{addr}");
         register_types(&client).await?;
 
-        start_scheduler(rooms, &client);
+        start_controllers(rooms, &client);
         start_node(rooms, &options, folder, &client, logs);
         let metrics = Arc::new(Metrics::new());
         start_engine(rooms, &options, &client, &metrics).await?;
@@ -227,7 +259,13 @@ impl Plane {
             let count = apply::apply(&client, path).await?;
             tracing::info!(path = %path.display(), count, "applied");
         }
-        Ok(Started { client, api_url, kubeconfig: options.kubeconfig, token, metrics })
+        Ok(Started {
+            client,
+            api_url,
+            kubeconfig: options.kubeconfig,
+            token,
+            metrics,
+        })
     }
 
     /// Resolves when a part fails; pends while all is well.
@@ -273,12 +311,21 @@ impl RunFolder {
     fn make(data_dir: Option<&Path>) -> Result<Self, Error> {
         let (path, temporary) = match data_dir {
             Some(folder) => (folder.join("node"), false),
-            None => (std::env::temp_dir().join(format!("errand-dev-{}", Uuid::new_v4().simple())), true),
+            None => (
+                std::env::temp_dir().join(format!("errand-dev-{}", Uuid::new_v4().simple())),
+                true,
+            ),
         };
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|source| Error::Folder { path: path.clone(), source })?;
+        made.map_err(|source| Error::Folder {
+            path: path.clone(),
+            source,
+        })?;
         // Containers get paths below it, and their working directory is not ours.
-        let path = fs::canonicalize(&path).map_err(|source| Error::Folder { path: path.clone(), source })?;
+        let path = fs::canonicalize(&path).map_err(|source| Error::Folder {
+            path: path.clone(),
+            source,
+        })?;
         Ok(Self { path, temporary })
     }
 
@@ -296,30 +343,74 @@ impl RunFolder {
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(addr).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => Error::InUse { addr },
-        _ => Error::Listen { addr, source },
-    })
+    TcpListener::bind(addr)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::InUse { addr },
+            _ => Error::Listen { addr, source },
+        })
 }
 
 /// Server-side apply of the two CustomResourceDefinitions. The API answers once it serves them.
 async fn register_types(client: &Client) -> Result<(), Error> {
     for (_, definition) in crd::definitions() {
         let name = definition.metadata.name.clone().unwrap_or_default();
-        let api = Api::all(client.clone());
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
         let params = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&name, &params, &Patch::Apply(&definition)).await;
-        applied.map_err(|source: kube::Error| Error::Types { name, source: source.into() })?;
+        applied.map_err(|source| Error::Types {
+            name,
+            source: source.into(),
+        })?;
     }
     Ok(())
 }
 
-fn start_scheduler(rooms: &mut Rooms, client: &Client) {
-    let scheduler_client = client.clone();
+async fn api_server(options: &PlaneOptions, tokens: &[Token], logs: LogRouter) -> Result<ApiServer, Error> {
+    let token = |token: &Token| StaticToken {
+        user: User::new(token.user.clone(), token.groups.clone()),
+        secret: token.secret.clone(),
+    };
+    let options = ApiOptions {
+        tokens: tokens.iter().map(token).collect(),
+        data_dir: options.data_dir.clone(),
+        logs,
+    };
+    ApiServer::start(options).await.map_err(Error::Api)
+}
+
+/// The parts of Kubernetes' control plane that pods need: scheduler and node lifecycle.
+fn start_controllers(rooms: &mut Rooms, client: &Client) {
+    let own = client.clone();
     rooms.start("scheduler", |stop| async move {
-        scheduler::run(scheduler_client, SchedulerOptions::default(), stop.cancelled_owned()).await;
+        scheduler::run(own, SchedulerOptions::default(), stop.cancelled_owned()).await;
         Ok::<_, Infallible>(())
     });
+    let own = client.clone();
+    rooms.start("node lifecycle controller", |stop| async move {
+        node_lifecycle::run(own, NodeLifecycleOptions::default(), stop.cancelled_owned()).await;
+        Ok::<_, Infallible>(())
+    });
+}
+
+fn start_node(
+    rooms: &mut Rooms,
+    options: &PlaneOptions,
+    folder: &RunFolder,
+    client: &Client,
+    logs: LogRouter,
+) {
+    let mut node = NodeOptions::new(NODE, &folder.path);
+    node.runtime = match options.runtime {
+        Runtime::Auto => RuntimeChoice::Auto,
+        Runtime::Process => RuntimeChoice::Process,
+        Runtime::Docker => RuntimeChoice::Docker,
+    };
+    let image = options.engine.clone().unwrap_or_default().runner.image;
+    node.images.insert(image, folder.image());
+    node.logs = logs;
+    let own = client.clone();
+    rooms.start("node", |stop| node::run(own, node, stop.cancelled_owned()));
 }
 
 async fn start_engine(
@@ -328,11 +419,13 @@ async fn start_engine(
     client: &Client,
     metrics: &Arc<Metrics>,
 ) -> Result<(), Error> {
-    let Some(config) = options.engine.clone() else { return Ok(()) };
+    let Some(config) = options.engine.clone() else {
+        return Ok(());
+    };
     let (ready, started) = oneshot::channel();
     let (client, metrics) = (client.clone(), metrics.clone());
     rooms.start("controller", |stop| async move {
-        engine::run(client, config, metrics, move || drop(ready.send(())), stop).await
+        engine::run(client, config, metrics, move || ready.send(()).unwrap_or_default(), stop).await
     });
     tokio::select! {
         started = tokio::time::timeout(START_LIMIT, started) => match started {

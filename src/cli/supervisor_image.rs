@@ -24,8 +24,11 @@ pub enum Error {
 /// Puts `executable` into `folder` under the name `errand`: as a hard link, so that it costs nothing and outlives a
 /// rebuild under the same path, or as a copy where the two are on different file systems.
 pub fn place(executable: &Path, folder: &Path) -> Result<(), Error> {
-    let failed =
-        |source| Error::Place { from: executable.to_owned(), folder: folder.to_owned(), source };
+    let failed = |source| Error::Place {
+        from: executable.to_owned(),
+        folder: folder.to_owned(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(failed)?;
     let target = folder.join("errand");
     match fs::remove_file(&target) {
@@ -55,8 +58,16 @@ mod tests {
         place(&one, &image).unwrap();
         place(&one, &image).unwrap();
         assert_eq!(fs::read(image.join("errand")).unwrap(), b"1");
-        assert_eq!(fs::metadata(image.join("errand")).unwrap().permissions().mode() & 0o777, 0o755);
-        let missing = place(Path::new("/nowhere/errand"), &image).unwrap_err().to_string();
-        assert!(missing.starts_with("could not put /nowhere/errand into"), "{missing}");
+        assert_eq!(
+            fs::metadata(image.join("errand")).unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+        let missing = place(Path::new("/nowhere/errand"), &image)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.starts_with("could not put /nowhere/errand into"),
+            "{missing}"
+        );
     }
 }
