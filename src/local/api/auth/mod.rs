@@ -1,5 +1,6 @@
 //! Who asks, and what they may do.
 pub mod rbac;
+pub mod reviews;
 pub mod tokens;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 pub mod body;
 mod discovery;
 pub mod identity;
+mod logs;
 pub mod negotiate;
 pub mod path;
 pub mod respond;

@@ -136,9 +136,16 @@ impl Exchange<'_> {
             tracing::debug!(namespace, "a namespace in the path of a cluster-scoped resource");
             return Err(ApiError::unknown_resource());
         }
+        let everywhere = resource.namespaced && target.namespace.is_none();
         match &target.subresource {
             None => {
-                if !resource.allows(self.verb) {
+                let addressed = match self.verb {
+                    "create" => target.name.is_none() && !everywhere,
+                    "list" | "watch" => true,
+                    "deletecollection" => !everywhere,
+                    _ => target.name.is_some() && !everywhere,
+                };
+                if !addressed || !resource.allows(self.verb) {
                     return Err(ApiError::method_not_allowed());
                 }
             }
