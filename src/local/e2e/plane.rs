@@ -34,6 +34,9 @@ pub struct Plane {
 impl Plane {
     /// API server and scheduler, without any node.
     pub async fn bare() -> Self {
+        // RUST_LOG shows what a failing test saw.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let logs = LogRouter::default();
         let api = ApiServer::start(ApiOptions {
             logs: logs.clone(),
