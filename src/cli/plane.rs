@@ -419,9 +419,11 @@ async fn start_engine(
     client: &Client,
     metrics: &Arc<Metrics>,
 ) -> Result<(), Error> {
-    let Some(config) = options.engine.clone() else {
+    let Some(mut config) = options.engine.clone() else {
         return Ok(());
     };
+    // The node has the image as a folder; there is nothing to copy it from.
+    config.runner.delivery = Some(engine::Delivery::ImageVolume);
     let (ready, started) = oneshot::channel();
     let (client, metrics) = (client.clone(), metrics.clone());
     rooms.start("controller", |stop| async move {
