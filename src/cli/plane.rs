@@ -419,13 +419,22 @@ async fn start_engine(
     client: &Client,
     metrics: &Arc<Metrics>,
 ) -> Result<(), Error> {
-    let Some(config) = options.engine.clone() else {
+    let Some(mut config) = options.engine.clone() else {
         return Ok(());
     };
+    // The node serves image volumes, whatever version the API server gives itself.
+    config.runner.delivery = config.runner.delivery.or(Some(engine::Delivery::ImageVolume));
     let (ready, started) = oneshot::channel();
     let (client, metrics) = (client.clone(), metrics.clone());
     rooms.start("controller", |stop| async move {
-        engine::run(client, config, metrics, move || ready.send(()).unwrap_or_default(), stop).await
+        engine::run(
+            client,
+            config,
+            metrics,
+            move || ready.send(()).unwrap_or_default(),
+            stop,
+        )
+        .await
     });
     tokio::select! {
         started = tokio::time::timeout(START_LIMIT, started) => match started {
