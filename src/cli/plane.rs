@@ -422,12 +422,19 @@ async fn start_engine(
     let Some(mut config) = options.engine.clone() else {
         return Ok(());
     };
-    // The node has the image as a folder; there is nothing to copy it from.
-    config.runner.delivery = Some(engine::Delivery::ImageVolume);
+    // The node serves image volumes, whatever version the API server gives itself.
+    config.runner.delivery = config.runner.delivery.or(Some(engine::Delivery::ImageVolume));
     let (ready, started) = oneshot::channel();
     let (client, metrics) = (client.clone(), metrics.clone());
     rooms.start("controller", |stop| async move {
-        engine::run(client, config, metrics, move || ready.send(()).unwrap_or_default(), stop).await
+        engine::run(
+            client,
+            config,
+            metrics,
+            move || ready.send(()).unwrap_or_default(),
+            stop,
+        )
+        .await
     });
     tokio::select! {
         started = tokio::time::timeout(START_LIMIT, started) => match started {

@@ -70,7 +70,9 @@ impl ProgressDesk {
             pod: pod.pod.name.clone(),
             container: CONTAINER.to_owned(),
         };
-        lock(&self.desk).entry(subject.uid.clone()).or_insert_with(|| (subject.reference(), None));
+        lock(&self.desk)
+            .entry(subject.uid.clone())
+            .or_insert_with(|| (subject.reference(), None));
         self.follower.follow(subject.uid.clone(), source)
     }
 
