@@ -43,10 +43,10 @@ done
 grep '^ready ' "$folder/ready" | sed 's/token=.*/token=.../'
 
 step errand run copy --arg 5
-"$errand" run copy --arg 5
+timeout 120 "$errand" run copy --arg 5
 
 step errand run hello --input Ada
-"$errand" run hello --input Ada
+timeout 120 "$errand" run hello --input Ada
 
 step errand get
 "$errand" get

@@ -14,6 +14,7 @@ use super::{
     plane::{self, Plane, PlaneOptions, Runtime},
     token::Token,
 };
+use crate::telemetry;
 
 /// `errand dev` is gone within this time after SIGTERM or Ctrl-C.
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
@@ -54,6 +55,9 @@ pub struct Args {
 /// Why the plane does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Logging could not be set up.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
     /// It did not start, or a part of it failed.
     #[error(transparent)]
     Plane(#[from] plane::Error),
@@ -70,15 +74,16 @@ pub enum Error {
 
 /// Runs until SIGTERM, Ctrl-C or the failure of a part.
 pub async fn run(args: Args) -> Result<u8, Error> {
+    args.telemetry.init()?;
     // Before anything is started, so that no signal finds the default handler and leaves processes behind.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let options = options(args)?;
-    let start = Plane::start(options);
+    let mut start = std::pin::pin!(Plane::start(options));
     let mut plane = tokio::select! {
-        plane = start => plane?,
-        _ = terminate.recv() => return Ok(outcome::OK),
-        _ = interrupt.recv() => return Ok(outcome::OK),
+        plane = &mut start => plane?,
+        _ = terminate.recv() => return abandon(start).await,
+        _ = interrupt.recv() => return abandon(start).await,
     };
     ready(&plane)?;
     let failure = tokio::select! {
@@ -88,6 +93,15 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     };
     plane.stop_within(STOP_WITHIN).await?;
     failure.map_or(Ok(outcome::OK), |failure| Err(failure.into()))
+}
+
+/// A signal came during the start. What has begun is ended properly, since a node that is merely dropped leaves its
+/// containers behind.
+async fn abandon(start: impl Future<Output = Result<Plane, plane::Error>>) -> Result<u8, Error> {
+    if let Ok(plane) = tokio::time::timeout(STOP_WITHIN / 2, start).await {
+        plane?.stop_within(STOP_WITHIN / 2).await?;
+    }
+    Ok(outcome::OK)
 }
 
 fn options(args: Args) -> Result<PlaneOptions, Error> {
@@ -102,7 +116,9 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
 }
 
 fn default_kubeconfig() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     let cache = cache.or_else(|| std::env::home_dir().map(|home| home.join(".cache")))?;
     Some(cache.join("errand/kubeconfig"))
 }

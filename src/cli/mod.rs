@@ -5,6 +5,7 @@ mod cancel;
 pub mod connect;
 mod controller;
 mod crds;
+mod dev;
 mod facts;
 pub mod follow;
 mod get;
@@ -13,11 +14,13 @@ mod lines;
 mod logs;
 mod manifest;
 pub mod outcome;
+pub mod plane;
 mod result;
 mod rooms;
 mod run;
+mod supervisor_image;
 mod table;
-mod token;
+pub mod token;
 mod view;
 
 use std::{io, process::ExitCode};
@@ -46,6 +49,8 @@ enum Command {
     Result(result::Args),
     /// Stop Tasks; what they logged and returned so far is kept
     Cancel(cancel::Args),
+    /// Run all of Errand on this machine, with no cluster
+    Dev(Box<dev::Args>),
     /// Run the controller in a cluster
     Controller(Box<controller::Args>),
     /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
@@ -66,6 +71,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Logs(args) => finish(client(logs::run(args))),
         Command::Result(args) => finish(client(result::run(args))),
         Command::Cancel(args) => finish(client(cancel::run(args))),
+        Command::Dev(args) => finish(server(dev::run(*args))),
         Command::Controller(args) => finish(server(controller::run(*args))),
         Command::Runner(args) => runner::run(args),
         Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),

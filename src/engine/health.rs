@@ -214,9 +214,8 @@ async fn serve_connection(
             }
         }
     };
-    match timeout(CONNECTION_LIFE, served).await {
-        Ok(Err(error)) => tracing::debug!(%error, "connection to the health server ended early"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = timeout(CONNECTION_LIFE, served).await {
+        tracing::debug!(%error, "connection to the health server ended early");
     }
 }
 

@@ -2,46 +2,99 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use super::task::{reconcile::Subject, view::PodView};
-use crate::crd::Progress;
+use kube::Client;
+use kube_runtime::reflector::ObjectRef;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    follow::{Follower, Source},
+    pod::CONTAINER,
+    task::{reconcile::Subject, view::PodView},
+};
+use crate::{
+    crd::{Progress, Task},
+    handover,
+};
+
+/// Reports that wait to be noted; each followed log sends at most one a second.
+const REPORTS: usize = 1024;
+
+/// The Tasks whose logs are followed, by uid, and what was read last.
+type Desk = Arc<Mutex<HashMap<String, (ObjectRef<Task>, Option<Progress>)>>>;
 
 /// The newest progress of each Task, by uid.
-#[derive(Debug, Default)]
 pub struct ProgressDesk {
-    news: Mutex<HashMap<String, Progress>>,
+    follower: Follower<String>,
+    desk: Desk,
 }
 
 impl ProgressDesk {
-    /// `limit` logs are followed at once.
+    /// `limit` logs are followed at once. Each report is noted, and its Task woken by `wake`.
     pub fn new(
-        _limit: usize,
-        _client: kube::Client,
-        _wake: tokio::sync::mpsc::UnboundedSender<kube_runtime::reflector::ObjectRef<crate::crd::Task>>,
-        _shutdown: tokio_util::sync::CancellationToken,
+        limit: usize,
+        client: Client,
+        wake: mpsc::UnboundedSender<ObjectRef<Task>>,
+        shutdown: CancellationToken,
     ) -> Self {
-        Self::default()
+        let (send, mut reports) = mpsc::channel(REPORTS);
+        let desk = Desk::default();
+        let noted = desk.clone();
+        // Ends with the follower, which holds the sending side.
+        tokio::spawn(async move {
+            while let Some((uid, progress)) = reports.recv().await {
+                if let Some((task, news)) = lock(&noted).get_mut(&uid) {
+                    *news = Some(shown(progress));
+                    drop(wake.send(task.clone()));
+                }
+            }
+        });
+        Self {
+            follower: Follower::new(client, limit, send, shutdown),
+            desk,
+        }
     }
 
     /// The newest progress of a Task.
     pub fn news(&self, uid: &str) -> Option<Progress> {
-        self.news
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned()
+        lock(&self.desk).get(uid).and_then(|(_, news)| news.clone())
     }
 
-    /// Follows the log of a Task, if it is not followed yet and there is room.
-    pub fn follow(&self, _subject: &Subject, _pod: &PodView) {}
+    /// Follows the log of a Task, if it is not followed yet; false where there is no room.
+    pub fn follow(&self, subject: &Subject, pod: &PodView) -> bool {
+        let source = Source {
+            namespace: subject.namespace.clone(),
+            pod: pod.pod.name.clone(),
+            container: CONTAINER.to_owned(),
+        };
+        lock(&self.desk)
+            .entry(subject.uid.clone())
+            .or_insert_with(|| (subject.reference(), None));
+        self.follower.follow(subject.uid.clone(), source)
+    }
 
     /// Forgets a Task.
     pub fn forget(&self, uid: &str) {
-        self.news
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.follower.stop(&uid.to_owned());
+        lock(&self.desk).remove(uid);
     }
+}
+
+/// What the supervisor's line says, as a Task shows it.
+fn shown(line: handover::progress::Progress) -> Progress {
+    let count = |number: Option<u64>| number.and_then(|number| i64::try_from(number).ok());
+    Progress {
+        percent: line.percent,
+        title: line.title,
+        current: count(line.current),
+        maximum: count(line.maximum),
+        message: None,
+    }
+}
+
+fn lock<T>(desk: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
 }

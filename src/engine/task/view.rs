@@ -147,7 +147,9 @@ fn state(status: &PodStatus, bound: bool) -> RunState {
         .flatten()
         .find(|c| c.name == CONTAINER);
     if let Some(ended) = container.and_then(ended) {
-        return RunState::Ended(ended);
+        // A container that never started was not the one that failed.
+        let failed_before = init_failure(status).filter(|_| ended.started_at.is_none());
+        return RunState::Ended(failed_before.unwrap_or(ended));
     }
     // A kubelet may report a failed phase some time before the container's own end (it stops the container only
     // then); the container's state decides as long as it says that it runs.

@@ -1,7 +1,6 @@
 //! Scheduler, node and node lifecycle together, against the API server in this process.
 
 mod docker;
-mod fake_api;
 mod nodes;
 mod plane;
 mod pods;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::local::api::{ApiOptions, ApiServer};
 use crate::local::logs::{LogOptions, LogRouter};
 use crate::local::node::{self, NodeOptions, RuntimeChoice};
 use crate::local::scheduler::{self, SchedulerOptions};
@@ -25,6 +26,7 @@ pub struct Plane {
     pub logs: LogRouter,
     pub folder: TempDir,
     stop: CancellationToken,
+    _api: ApiServer,
     nodes: Vec<Option<JoinHandle<()>>>,
     scheduler: JoinHandle<()>,
 }
@@ -32,7 +34,20 @@ pub struct Plane {
 impl Plane {
     /// API server and scheduler, without any node.
     pub async fn bare() -> Self {
-        let client = super::fake_api::client();
+        // RUST_LOG shows what a failing test saw.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+        let logs = LogRouter::default();
+        let api = ApiServer::start(ApiOptions {
+            logs: logs.clone(),
+            ..ApiOptions::default()
+        })
+        .await
+        .unwrap();
+        let client = api.client();
         let stop = CancellationToken::new();
         let scheduler = tokio::spawn(scheduler::run(
             client.clone(),
@@ -41,7 +56,8 @@ impl Plane {
         ));
         Self {
             client,
-            logs: LogRouter::default(),
+            logs,
+            _api: api,
             folder: tempfile::tempdir().unwrap(),
             stop,
             nodes: Vec::new(),
