@@ -36,7 +36,10 @@ impl Plane {
     pub async fn bare() -> Self {
         // RUST_LOG shows what a failing test saw.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
         let logs = LogRouter::default();
         let api = ApiServer::start(ApiOptions {
             logs: logs.clone(),
