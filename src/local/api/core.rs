@@ -5,7 +5,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::tokens::Tokens,
+    auth::{
+        rbac::{self, Policy},
+        tokens::Tokens,
+    },
     catalogue::{CRDS, Catalogue, Kind},
     store::Store,
 };
@@ -16,6 +19,8 @@ pub struct Core {
     /// The objects.
     pub store: Arc<Store>,
     catalogue: RwLock<Arc<Catalogue>>,
+    /// Who may do what, with the version at which it was read.
+    policy: RwLock<(u64, Arc<Policy>)>,
     /// Who may come in.
     pub tokens: Tokens,
     /// Where container logs come from.
@@ -30,6 +35,7 @@ impl Core {
         let core = Self {
             store,
             catalogue: RwLock::default(),
+            policy: RwLock::default(),
             tokens,
             logs,
             shutdown,
@@ -51,12 +57,35 @@ impl Core {
         self.catalogue().by_key(key)
     }
 
+    /// Who may do what, as of now.
+    pub fn policy(&self) -> Arc<Policy> {
+        // Read before the objects: what changes in between is read again next time.
+        let version = self.store.last_change(&rbac::STORED);
+        let known = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.0 == version {
+            return known.1;
+        }
+        let policy = Arc::new(Policy::load(&self.store));
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = (version, policy.clone());
+        policy
+    }
+
     /// Serves what the stored definitions say. Called after each write of one.
     pub fn reload_catalogue(&self) {
         // The lock is held while the store is read, so that of two writers the later one's catalogue stays.
         let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
         let (definitions, _) = self.store.list(CRDS, None);
         let definitions: Vec<Value> = definitions.iter().map(|object| object.value()).collect();
-        *catalogue = Arc::new(Catalogue::new(&definitions));
+        let new = Catalogue::new(&definitions);
+        for kind in new.stored().filter(|kind| kind.resource.custom) {
+            let former = catalogue
+                .by_key(&kind.key)
+                .map(|known| known.fields.clone())
+                .unwrap_or_default();
+            if former != kind.fields {
+                self.store.reindex(&kind.key, &kind.fields);
+            }
+        }
+        *catalogue = Arc::new(new);
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    auth::User,
+    auth::{User, tokens},
     catalogue::{CRDS, Kind, NAMESPACES},
     core::Core,
     defaults::CRD_CLEANUP,
@@ -41,7 +41,12 @@ pub async fn run(core: Arc<Core>, end: CancellationToken) {
         let mut work: VecDeque<Address> = VecDeque::new();
         tokio::select! {
             () = end.cancelled() => return,
-            _ = sweep.tick() => work.extend(core.store.worklist()),
+            _ = sweep.tick() => {
+                if let Err(error) = tokens::sweep(&core) {
+                    tracing::warn!(%error, "could not forget tokens that have ended");
+                }
+                work.extend(core.store.worklist());
+            }
             hint = hints.recv() => match hint {
                 Ok(Hint::Look(address)) => work.push_back(address),
                 Ok(Hint::Gone(object)) => work.extend(touched_by(&core, &object)),

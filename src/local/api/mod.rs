@@ -36,9 +36,10 @@ use tower::ServiceExt as _;
 pub use self::auth::{User, tokens::StaticToken};
 use self::{
     auth::tokens::Tokens,
+    catalogue::Catalogue,
     core::Core,
     http::identity::{Authority, IdentityError},
-    store::Store,
+    store::{Store, persist::PersistError},
     verbs::Call,
 };
 use super::logs::LogRouter;
@@ -60,6 +61,9 @@ pub enum Error {
     /// What it begins with could not be stored.
     #[error("store the first objects: {0}")]
     Begin(String),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Data(#[from] PersistError),
     /// There is no certificate to serve with.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -81,6 +85,8 @@ pub struct ApiServer {
     inner: Arc<Inner>,
 }
 
+/// Folder of the server inside the data folder.
+const DATA: &str = "api";
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -90,15 +96,18 @@ impl ApiServer {
     /// # Errors
     /// A data folder that cannot be used.
     pub async fn start(options: ApiOptions) -> Result<Self, Error> {
-        let store = Arc::new(Store::new());
+        let store = Arc::new(open(&options)?);
         let workers = CancellationToken::new();
         let tokens = Tokens::new(&options.tokens);
         let core = Arc::new(Core::new(store, tokens, options.logs, workers.child_token()));
         begin(&core)?;
+        if options.data_dir.is_some() {
+            tokio::spawn(core.store.clone().keep(workers.clone()));
+        }
         tokio::spawn(gc::run(core.clone(), workers.clone()));
         tokio::spawn(gc::furnish_namespaces(core.clone(), workers.clone()));
         let authority = match &options.data_dir {
-            Some(folder) => Authority::keep(folder)?,
+            Some(folder) => Authority::keep(&folder.join(DATA))?,
             None => Authority::make()?,
         };
         Ok(Self {
@@ -153,6 +162,27 @@ impl ApiServer {
     fn router(&self) -> Router {
         http::router::router(self.inner.clone())
     }
+}
+
+fn open(options: &ApiOptions) -> Result<Store, Error> {
+    let Some(folder) = &options.data_dir else {
+        return Ok(Store::new());
+    };
+    let opened = store::persist::open(&folder.join(DATA))?;
+    let definitions = opened
+        .objects
+        .iter()
+        .filter(|(address, _)| &*address.resource == catalogue::CRDS);
+    let definitions: Vec<serde_json::Value> = definitions
+        .filter_map(|(_, (_, json))| serde_json::from_slice(json).ok())
+        .collect();
+    let catalogue = Catalogue::new(&definitions);
+    Ok(Store::load(opened, |key| {
+        catalogue
+            .by_key(key)
+            .map(|kind| kind.fields.clone())
+            .unwrap_or_default()
+    }))
 }
 
 /// What a server without objects begins with.

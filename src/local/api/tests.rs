@@ -1,6 +1,8 @@
 //! The server through an in-process `kube::Client`.
 mod apply;
 mod basics;
+mod served;
+mod wire;
 
 use super::*;
 

@@ -8,14 +8,27 @@ use crate::support::world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_megabytes_of_output_are_cut_and_said_to_be_cut() {
     let world = World::start().await;
-    world.task("t", inline("head -c 200000000 /dev/zero | tr '\\0' 'x'")).await;
+    world
+        .task("t", inline("head -c 200000000 /dev/zero | tr '\\0' 'x'"))
+        .await;
     let status = world.ended("t").await.status.unwrap();
     let result = status.result.unwrap();
-    assert_eq!((result.status, result.size_bytes, result.truncated), (200, Some(200_000_000), true));
+    assert_eq!(
+        (result.status, result.size_bytes, result.truncated),
+        (200, Some(200_000_000), true)
+    );
     assert_eq!(result.body.map(|body| body.len()), Some(262_144));
     let logs = status.logs.unwrap();
-    assert_eq!((logs.size_bytes, logs.truncated, logs.tail.len()), (Some(200_000_000), true, 65_536));
-    assert_eq!(status.conditions.len(), 1, "the evidence is whole: {:?}", status.conditions);
+    assert_eq!(
+        (logs.size_bytes, logs.truncated, logs.tail.len()),
+        (Some(200_000_000), true, 65_536)
+    );
+    assert_eq!(
+        status.conditions.len(),
+        1,
+        "the evidence is whole: {:?}",
+        status.conditions
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,17 +36,20 @@ async fn interrupted(spec: Value, runs: &str, stop_at: usize, after: bool) -> (u
     let dead = CancellationToken::new();
     let client = {
         let (writes, dead) = (writes.clone(), dead.clone());
-        with_faults(world.client.clone(), Arc::new(move |request| {
-            if dead.is_cancelled() {
-                return Fault::Hang;
-            }
-            let write = request.method() != Method::GET && !request.uri().path().contains("/events");
-            if !write || writes.fetch_add(1, Ordering::SeqCst) != stop_at {
-                return Fault::None;
-            }
-            dead.cancel();
-            if after { Fault::DoneThenHang } else { Fault::Hang }
-        }))
+        with_faults(
+            world.client.clone(),
+            Arc::new(move |request| {
+                if dead.is_cancelled() {
+                    return Fault::Hang;
+                }
+                let write = request.method() != Method::GET && !request.uri().path().contains("/events");
+                if !write || writes.fetch_add(1, Ordering::SeqCst) != stop_at {
+                    return Fault::None;
+                }
+                dead.cancel();
+                if after { Fault::DoneThenHang } else { Fault::Hang }
+            }),
+        )
     };
     let first = world.engine_on(client);
     world.task("t", spec).await;
@@ -67,11 +70,17 @@ async fn same_end_at_every_point(spec: Value, expected_runs: &str, phase: Phase)
     let (writes, undisturbed, ran) = interrupted(spec.clone(), "runs", usize::MAX, false).await;
     assert_eq!(ran, expected_runs);
     assert_eq!(undisturbed["phase"], json!(phase));
-    assert!(writes >= 3, "a plain Task takes at least three writes, not {writes}");
+    assert!(
+        writes >= 3,
+        "a plain Task takes at least three writes, not {writes}"
+    );
     for stop_at in 0..writes {
         for after in [false, true] {
             let (_, end, ran) = interrupted(spec.clone(), "runs", stop_at, after).await;
-            let point = format!("stopped in write {stop_at} ({})", if after { "done" } else { "not done" });
+            let point = format!(
+                "stopped in write {stop_at} ({})",
+                if after { "done" } else { "not done" }
+            );
             assert_eq!(end, undisturbed, "{point}");
             assert_eq!(ran, expected_runs, "{point}: each attempt starts one container");
         }
@@ -116,7 +125,10 @@ http.server.HTTPServer(('0.0.0.0', int(os.environ['PORT'])), Handler).serve_fore
             let (_, end, ran) = interrupted(spec.clone(), "runs", stop_at, after).await;
             let whole = end["phase"] == json!("Succeeded") && ran == "request\n";
             let lost = end["reason"] == json!("RequestLost") && ran.len() <= "request\n".len();
-            assert!(whole || lost, "stopped in write {stop_at} (after: {after}): {end} after {ran:?}");
+            assert!(
+                whole || lost,
+                "stopped in write {stop_at} (after: {after}): {end} after {ran:?}"
+            );
         }
     }
 }

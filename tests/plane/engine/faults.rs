@@ -22,12 +22,20 @@ async fn a_poisoned_task_is_marked_and_the_healthy_ones_go_on() {
     poisoned["function"]["pod"] = json!({"volumes": [{"name": "v", "hostPath": "not an object"}]});
     world.task_raw("poisoned", poisoned).await;
     world.task("healthy", inline("true")).await;
-    assert_eq!(world.ended("healthy").await.status.unwrap().phase, Some(Phase::Succeeded));
-    let status = world.raw_until("poisoned", "it is marked", |object| {
-        (object.pointer("/status/phase")? == "Failed").then(|| object["status"].clone())
-    }).await;
+    assert_eq!(
+        world.ended("healthy").await.status.unwrap().phase,
+        Some(Phase::Succeeded)
+    );
+    let status = world
+        .raw_until("poisoned", "it is marked", |object| {
+            (object.pointer("/status/phase")? == "Failed").then(|| object["status"].clone())
+        })
+        .await;
     assert_eq!(status["reason"], json!("InvalidObject"));
-    assert!(status["message"].as_str().unwrap().contains("cannot be read"), "{status}");
+    assert!(
+        status["message"].as_str().unwrap().contains("cannot be read"),
+        "{status}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,12 +50,16 @@ async fn conflicts_are_met_with_a_fresh_look() {
             }
             Fault::None
         }));
-    }).await;
+    })
+    .await;
     for n in 0..5 {
         world.task(&format!("t{n}"), inline("echo fine")).await;
     }
     for n in 0..5 {
-        assert_eq!(world.succeeded(&format!("t{n}")).await.body.as_deref(), Some("fine\n"));
+        assert_eq!(
+            world.succeeded(&format!("t{n}")).await.body.as_deref(),
+            Some("fine\n")
+        );
     }
     assert!(conflicts.load(Ordering::SeqCst) >= 10);
     world.no_pods().await;
@@ -59,13 +71,17 @@ async fn errors_of_the_api_server_delay_a_task_and_lose_nothing() {
     let count = errors.clone();
     let world = World::start_with(|setup| {
         setup.fault = Some(Arc::new(move |request| {
-            let watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch="));
             if !watch && count.fetch_add(1, Ordering::SeqCst) % 3 == 1 {
                 return Fault::Status(500, "InternalError");
             }
             Fault::None
         }));
-    }).await;
+    })
+    .await;
     world.task("t", inline("echo fine")).await;
     assert_eq!(world.succeeded("t").await.body.as_deref(), Some("fine\n"));
     world.no_pods().await;
@@ -77,7 +93,10 @@ async fn watches_that_break_and_histories_that_expire_lose_nothing() {
     let count = watches.clone();
     let world = World::start_with(|setup| {
         setup.fault = Some(Arc::new(move |request| {
-            let watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch="));
             if !watch {
                 return Fault::None;
             }
@@ -87,12 +106,16 @@ async fn watches_that_break_and_histories_that_expire_lose_nothing() {
                 _ => Fault::None,
             }
         }));
-    }).await;
+    })
+    .await;
     for n in 0..10 {
         world.task(&format!("t{n}"), inline("echo fine")).await;
     }
     for n in 0..10 {
-        assert_eq!(world.succeeded(&format!("t{n}")).await.body.as_deref(), Some("fine\n"));
+        assert_eq!(
+            world.succeeded(&format!("t{n}")).await.body.as_deref(),
+            Some("fine\n")
+        );
     }
     assert!(watches.load(Ordering::SeqCst) > 4);
     world.no_pods().await;

@@ -50,10 +50,22 @@ async fn the_request_is_what_the_input_says_and_the_answer_is_the_result() {
     });
     world.task("t", spec).await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.phase, status.message.as_deref()), (Some(Phase::Succeeded), Some("the function answered with status 201")));
+    assert_eq!(
+        (status.phase, status.message.as_deref()),
+        (
+            Some(Phase::Succeeded),
+            Some("the function answered with status 201")
+        )
+    );
     let result = status.result.unwrap();
-    assert_eq!((result.status, result.content_type.as_deref()), (201, Some("application/json")));
-    assert_eq!(result.body.as_deref(), Some(r#"["PUT", "/echo?a=%201&b", "1", "application/x-in", "00ff0a"]"#));
+    assert_eq!(
+        (result.status, result.content_type.as_deref()),
+        (201, Some("application/json"))
+    );
+    assert_eq!(
+        result.body.as_deref(),
+        Some(r#"["PUT", "/echo?a=%201&b", "1", "application/x-in", "00ff0a"]"#)
+    );
     assert_eq!(result.headers.get("x-two").map(String::as_str), Some("a, b"));
     assert!(status.logs.unwrap().tail.contains("answered /echo"));
     world.no_pods().await;
@@ -65,10 +77,16 @@ async fn any_status_is_an_answer_and_bytes_stay_bytes() {
     world.task("binary", server("/binary")).await;
     world.task("teapot", server("/teapot")).await;
     let binary = world.succeeded("binary").await;
-    assert_eq!(binary.body_base64.map(|text| STANDARD.decode(text).unwrap()), Some((0..=255).collect()));
+    assert_eq!(
+        binary.body_base64.map(|text| STANDARD.decode(text).unwrap()),
+        Some((0..=255).collect())
+    );
     assert_eq!(binary.content_type.as_deref(), Some("application/x-thing"));
     let teapot = world.succeeded("teapot").await;
-    assert_eq!((teapot.status, teapot.body.as_deref()), (418, Some("short and stout")));
+    assert_eq!(
+        (teapot.status, teapot.body.as_deref()),
+        (418, Some("short and stout"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,18 +94,33 @@ async fn no_answer_is_a_failure() {
     let world = World::start().await;
     world.task("t", server("/silent")).await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.phase, status.result.map(|r| r.status)), (Some(Phase::Failed), Some(500)));
-    assert!(["NoAnswer", "ExitCode"].contains(&status.reason.as_deref().unwrap()), "{:?}", status.reason);
+    assert_eq!(
+        (status.phase, status.result.map(|r| r.status)),
+        (Some(Phase::Failed), Some(500))
+    );
+    assert!(
+        ["NoAnswer", "ExitCode"].contains(&status.reason.as_deref().unwrap()),
+        "{:?}",
+        status.reason
+    );
     world.no_pods().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_function_that_never_listens_ends_at_its_limit() {
     let world = World::start().await;
-    world.task("t", json!({"timeout": "1s", "function": {
-        "container": {"image": "busybox", "command": ["sleep", "600"]}, "http": {},
-    }})).await;
+    world
+        .task(
+            "t",
+            json!({"timeout": "1s", "function": {
+                "container": {"image": "busybox", "command": ["sleep", "600"]}, "http": {},
+            }}),
+        )
+        .await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.reason.as_deref(), status.result.map(|r| r.status)), (Some("TimedOut"), Some(408)));
+    assert_eq!(
+        (status.reason.as_deref(), status.result.map(|r| r.status)),
+        (Some("TimedOut"), Some(408))
+    );
     world.no_pods().await;
 }

@@ -25,13 +25,21 @@ async fn input_arrives_as_files_variables_and_arguments() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_binary_body_arrives_byte_for_byte_and_a_binary_result_comes_back_so() {
     let world = World::start().await;
-    let bytes: Vec<u8> = (0..131_072_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..131_072_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
     let mut spec = inline(r#"cat "$ERRAND_INPUT_DIR/body""#);
     spec["input"] = json!({"bodyBase64": STANDARD.encode(&bytes)});
     world.task("t", spec).await;
     let result = world.succeeded("t").await;
-    assert_eq!(result.body_base64.map(|text| STANDARD.decode(text).unwrap()), Some(bytes));
-    assert_eq!((result.size_bytes, result.content_type.as_deref()), (Some(131_072), Some("application/octet-stream")));
+    assert_eq!(
+        result.body_base64.map(|text| STANDARD.decode(text).unwrap()),
+        Some(bytes)
+    );
+    assert_eq!(
+        (result.size_bytes, result.content_type.as_deref()),
+        (Some(131_072), Some("application/octet-stream"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,14 +47,33 @@ async fn a_result_can_come_from_a_file_the_log_or_the_termination_message() {
     let world = World::start().await;
     let file = world.folder().join("result");
     for (name, script, result, expected) in [
-        ("file", format!("echo noise; printf 'in file' > {}", file.display()), json!({"from": "File", "path": file}), "in file"),
-        ("log", "printf 'all of it'".to_owned(), json!({"from": "Log"}), "all of it"),
-        ("message", "echo noise; printf 'the message' > /dev/termination-log".to_owned(), json!({"from": "TerminationMessage"}), "the message"),
+        (
+            "file",
+            format!("echo noise; printf 'in file' > {}", file.display()),
+            json!({"from": "File", "path": file}),
+            "in file",
+        ),
+        (
+            "log",
+            "printf 'all of it'".to_owned(),
+            json!({"from": "Log"}),
+            "all of it",
+        ),
+        (
+            "message",
+            "echo noise; printf 'the message' > /dev/termination-log".to_owned(),
+            json!({"from": "TerminationMessage"}),
+            "the message",
+        ),
     ] {
         let mut spec = inline(&script);
         spec["function"]["result"] = result;
         world.task(name, spec).await;
-        assert_eq!(world.succeeded(name).await.body.as_deref(), Some(expected), "{name}");
+        assert_eq!(
+            world.succeeded(name).await.body.as_deref(),
+            Some(expected),
+            "{name}"
+        );
     }
 }
 
@@ -57,5 +84,8 @@ async fn without_supervisor_the_log_is_the_result() {
     spec["function"]["supervise"] = json!(false);
     world.task("t", spec).await;
     let result = world.succeeded("t").await;
-    assert_eq!((result.body.as_deref(), result.size_bytes), (Some("plain\n"), Some(6)));
+    assert_eq!(
+        (result.body.as_deref(), result.size_bytes),
+        (Some("plain\n"), Some(6))
+    );
 }

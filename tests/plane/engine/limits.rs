@@ -13,13 +13,23 @@ async fn impossible_resources_end_in_the_schedulers_words() {
     spec["function"]["capabilities"] = json!({"cpu": 100_000});
     spec["function"]["pendingTimeout"] = json!("1s");
     world.task("t", spec).await;
-    world.until("t", "the reason shows while it waits", |task| {
-        let status = task.status.as_ref()?;
-        (status.phase == Some(Phase::Pending) && status.reason.as_deref() == Some("Unschedulable")).then_some(())
-    }).await;
+    world
+        .until("t", "the reason shows while it waits", |task| {
+            let status = task.status.as_ref()?;
+            (status.phase == Some(Phase::Pending) && status.reason.as_deref() == Some("Unschedulable"))
+                .then_some(())
+        })
+        .await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.phase, status.reason.as_deref()), (Some(Phase::Failed), Some("Unschedulable")));
-    assert!(status.message.as_deref().unwrap().contains("Insufficient cpu"), "{:?}", status.message);
+    assert_eq!(
+        (status.phase, status.reason.as_deref()),
+        (Some(Phase::Failed), Some("Unschedulable"))
+    );
+    assert!(
+        status.message.as_deref().unwrap().contains("Insufficient cpu"),
+        "{:?}",
+        status.message
+    );
     assert_eq!(status.error.map(|e| e.code), Some(8));
     world.event("t", "Unschedulable").await;
     world.no_pods().await;
@@ -29,7 +39,8 @@ async fn impossible_resources_end_in_the_schedulers_words() {
 async fn network_latency_chooses_the_node_whose_label_is_below_it() {
     let world = World::start_with(|setup| {
         setup.nodes = vec![NodeSpec::labelled("far", "80"), NodeSpec::labelled("near", "5")];
-    }).await;
+    })
+    .await;
     for (name, limit, node) in [("strict", 20, Some("near")), ("impossible", 5, None)] {
         let mut spec = inline("true");
         spec["capabilities"] = json!({"networkLatencyMs": limit});
@@ -50,15 +61,30 @@ async fn a_missing_secret_ends_the_task_and_names_it() {
     spec["env"] = json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "nowhere", "key": "k"}}}]);
     world.task("t", spec).await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.phase, status.reason.as_deref()), (Some(Phase::Failed), Some("ContainerConfigFailed")));
-    assert!(status.message.as_deref().unwrap().contains("nowhere"), "{:?}", status.message);
+    assert_eq!(
+        (status.phase, status.reason.as_deref()),
+        (Some(Phase::Failed), Some("ContainerConfigFailed"))
+    );
+    assert!(
+        status.message.as_deref().unwrap().contains("nowhere"),
+        "{:?}",
+        status.message
+    );
     world.no_pods().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_schema_cannot_see_is_refused_with_a_sentence() {
     let world = World::start().await;
-    world.task("t", json!({"function": {"container": {"image": "i"}, "result": {"from": "Stdout"}}})).await;
+    world
+        .task(
+            "t",
+            json!({"function": {"container": {"image": "i"}, "result": {"from": "Stdout"}}}),
+        )
+        .await;
     let status = world.ended("t").await.status.unwrap();
-    assert_eq!((status.reason.as_deref(), status.error.map(|e| e.code)), (Some("InvalidSpec"), Some(3)));
+    assert_eq!(
+        (status.reason.as_deref(), status.error.map(|e| e.code)),
+        (Some("InvalidSpec"), Some(3))
+    );
 }

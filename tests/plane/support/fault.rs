@@ -55,7 +55,10 @@ fn whole(answer: Response<Body>) -> Response<AnyBody> {
 
 fn cut(answer: Response<Body>, time: Duration) -> Response<AnyBody> {
     answer.map(|body| {
-        let frames = body.into_data_stream().map_ok(hyper::body::Frame::data).map_err(BoxError::from);
+        let frames = body
+            .into_data_stream()
+            .map_ok(hyper::body::Frame::data)
+            .map_err(BoxError::from);
         StreamBody::new(frames.take_until(Box::pin(tokio::time::sleep(time)))).boxed_unsync()
     })
 }
@@ -65,5 +68,9 @@ fn refusal(code: u16, reason: &str) -> Response<AnyBody> {
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "on purpose",
     });
     let body = http_body_util::Full::new(Bytes::from(status.to_string())).map_err(|never| match never {});
-    Response::builder().status(code).header("content-type", "application/json").body(body.boxed_unsync()).unwrap()
+    Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(body.boxed_unsync())
+        .unwrap()
 }

@@ -37,19 +37,44 @@ impl Ground {
             fs::copy(ERRAND, image.join("errand")).unwrap();
         }
         let logs = LogRouter::default();
-        let server = ApiServer::start(ApiOptions { logs: logs.clone(), ..ApiOptions::default() }).await.unwrap();
+        let server = ApiServer::start(ApiOptions {
+            logs: logs.clone(),
+            ..ApiOptions::default()
+        })
+        .await
+        .unwrap();
         let client = server.client();
         for (_, definition) in crd::definitions() {
             let api = Api::all(client.clone());
             let name = definition.name_any();
-            api.create(&PostParams::default(), &definition).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            api.create(&PostParams::default(), &definition)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         let stop = CancellationToken::new();
-        let scheduler = SchedulerOptions { events: EventLevel::Warnings, ..SchedulerOptions::default() };
-        tokio::spawn(scheduler::run(client.clone(), scheduler, stop.clone().cancelled_owned()));
-        let lifecycle = NodeLifecycleOptions { events: EventLevel::Warnings, ..NodeLifecycleOptions::default() };
-        tokio::spawn(node_lifecycle::run(client.clone(), lifecycle, stop.clone().cancelled_owned()));
-        let ground = Self { server, stop, nodes: Mutex::default() };
+        let scheduler = SchedulerOptions {
+            events: EventLevel::Warnings,
+            ..SchedulerOptions::default()
+        };
+        tokio::spawn(scheduler::run(
+            client.clone(),
+            scheduler,
+            stop.clone().cancelled_owned(),
+        ));
+        let lifecycle = NodeLifecycleOptions {
+            events: EventLevel::Warnings,
+            ..NodeLifecycleOptions::default()
+        };
+        tokio::spawn(node_lifecycle::run(
+            client.clone(),
+            lifecycle,
+            stop.clone().cancelled_owned(),
+        ));
+        let ground = Self {
+            server,
+            stop,
+            nodes: Mutex::default(),
+        };
         for spec in nodes {
             let mut options = NodeOptions::new(&spec.name, folder.join(&spec.name));
             options.runtime = RuntimeChoice::Process;

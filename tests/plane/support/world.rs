@@ -19,7 +19,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{PATIENCE, fault::{Faults, with_faults}};
+use super::{
+    PATIENCE,
+    fault::{Faults, with_faults},
+};
 
 /// What a test may change before its world starts.
 pub struct Setup {
@@ -100,14 +103,23 @@ impl World {
         log_if_asked();
         let folder = tempfile::tempdir().unwrap();
         let mut setup = Setup {
-            nodes: vec![NodeSpec { name: "node".into(), labels: BTreeMap::new() }],
+            nodes: vec![NodeSpec {
+                name: "node".into(),
+                labels: BTreeMap::new(),
+            }],
             engine: config(),
             start_engine: true,
             fault: None,
         };
         change(&mut setup);
         let plane = super::ground::Ground::start(folder.path(), &setup.nodes).await;
-        let mut world = Self { client: plane.client(), config: setup.engine, folder, engine: None, plane };
+        let mut world = Self {
+            client: plane.client(),
+            config: setup.engine,
+            folder,
+            engine: None,
+            plane,
+        };
         if setup.start_engine {
             let client = match setup.fault {
                 Some(faults) => with_faults(world.client.clone(), faults),
@@ -121,8 +133,17 @@ impl World {
     /// Starts an engine.
     pub fn engine_on(&self, client: Client) -> Engine {
         let stop = CancellationToken::new();
-        let run = engine::run(client, self.config.clone(), Arc::new(Metrics::new()), || {}, stop.clone());
-        Engine { task: tokio::spawn(run), stop }
+        let run = engine::run(
+            client,
+            self.config.clone(),
+            Arc::new(Metrics::new()),
+            || {},
+            stop.clone(),
+        );
+        Engine {
+            task: tokio::spawn(run),
+            stop,
+        }
     }
 
     /// A folder that goes away with the world.
@@ -139,11 +160,17 @@ impl World {
     pub async fn function(&self, name: &str, spec: Value) {
         let object = json!({"apiVersion": crd::API_VERSION, "kind": "Function", "metadata": {"name": name}, "spec": spec});
         let function: Function = serde_json::from_value(object).unwrap();
-        self.functions().create(&PostParams::default(), &function).await.unwrap();
+        self.functions()
+            .create(&PostParams::default(), &function)
+            .await
+            .unwrap();
     }
 
     pub async fn patch_function(&self, name: &str, patch: Value) {
-        self.functions().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.functions()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
     }
 
     pub async fn task(&self, name: &str, spec: Value) {
@@ -160,9 +187,13 @@ impl World {
     }
 
     async fn create(&self, namespace: &str, name: &str, spec: Value) {
-        let object = json!({"apiVersion": crd::API_VERSION, "kind": "Task", "metadata": {"name": name}, "spec": spec});
+        let object =
+            json!({"apiVersion": crd::API_VERSION, "kind": "Task", "metadata": {"name": name}, "spec": spec});
         let object: DynamicObject = serde_json::from_value(object).unwrap();
-        self.dynamic(namespace).create(&PostParams::default(), &object).await.unwrap();
+        self.dynamic(namespace)
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
     }
 
     fn dynamic(&self, namespace: &str) -> Api<DynamicObject> {
@@ -190,7 +221,13 @@ impl World {
         self.until_in("default", name, what, ask).await
     }
 
-    pub async fn until_in<T>(&self, namespace: &str, name: &str, what: &str, ask: impl Fn(&Task) -> Option<T>) -> T {
+    pub async fn until_in<T>(
+        &self,
+        namespace: &str,
+        name: &str,
+        what: &str,
+        ask: impl Fn(&Task) -> Option<T>,
+    ) -> T {
         let api = self.tasks(namespace);
         self.poll(&format!("{name}: {what}"), || async {
             let task = api.get(name).await.unwrap();
@@ -218,18 +255,33 @@ impl World {
         });
         match found.await {
             Ok(found) => found,
-            Err(_) => panic!("{what} did not come true within {PATIENCE:?}\n{}", self.describe().await),
+            Err(_) => panic!(
+                "{what} did not come true within {PATIENCE:?}\n{}",
+                self.describe().await
+            ),
         }
     }
 
     async fn describe(&self) -> String {
         let show = |name: String, value: &dyn Debug| format!("{name}: {value:#?}\n");
         let mut text = String::new();
-        for task in self.dynamic("default").list(&ListParams::default()).await.unwrap() {
+        for task in self
+            .dynamic("default")
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+        {
             text.push_str(&show(task.name_any(), &task.data["status"].to_string()));
         }
         for pod in self.all_pods().list(&ListParams::default()).await.unwrap() {
-            text.push_str(&show(pod.name_any(), &(&pod.metadata.deletion_timestamp, &pod.metadata.finalizers, &pod.status)));
+            text.push_str(&show(
+                pod.name_any(),
+                &(
+                    &pod.metadata.deletion_timestamp,
+                    &pod.metadata.finalizers,
+                    &pod.status,
+                ),
+            ));
         }
         text
     }
@@ -249,21 +301,33 @@ impl World {
     }
 
     pub async fn running(&self, name: &str) {
-        self.until(name, "it runs", |task| (task.status.as_ref()?.phase == Some(Phase::Running)).then_some(())).await;
+        self.until(name, "it runs", |task| {
+            (task.status.as_ref()?.phase == Some(Phase::Running)).then_some(())
+        })
+        .await;
     }
 
     pub async fn cancel(&self, name: &str) {
         let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
-        self.tasks("default").patch(name, &PatchParams::default(), &patch).await.unwrap();
+        self.tasks("default")
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     pub async fn delete(&self, name: &str) {
-        self.tasks("default").delete(name, &DeleteParams::default()).await.unwrap();
+        self.tasks("default")
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
     }
 
     pub async fn gone(&self, name: &str) {
         let api = self.tasks("default");
-        self.poll(&format!("{name} goes"), || async { api.get_opt(name).await.unwrap().is_none().then_some(()) }).await;
+        self.poll(&format!("{name} goes"), || async {
+            api.get_opt(name).await.unwrap().is_none().then_some(())
+        })
+        .await;
     }
 
     pub async fn pods(&self) -> Vec<Pod> {
@@ -271,7 +335,10 @@ impl World {
     }
 
     pub async fn no_pods(&self) {
-        self.poll("no pod is left", || async { self.pods().await.is_empty().then_some(()) }).await;
+        self.poll("no pod is left", || async {
+            self.pods().await.is_empty().then_some(())
+        })
+        .await;
     }
 
     /// The Task has ended and its pods are gone, whoever looks after it.
@@ -283,16 +350,23 @@ impl World {
     pub async fn delete_pods(&self) {
         for pod in self.pods().await {
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
-            api.delete(&pod.name_any(), &DeleteParams::default()).await.unwrap();
+            api.delete(&pod.name_any(), &DeleteParams::default())
+                .await
+                .unwrap();
         }
     }
 
     /// Waits until the container of a Task has said something.
     pub async fn log_of(&self, name: &str, part: &str) {
-        let pod = self.until(name, "it has a pod", |task| task.status.as_ref()?.pod.clone()).await;
+        let pod = self
+            .until(name, "it has a pod", |task| task.status.as_ref()?.pod.clone())
+            .await;
         let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");
         self.poll(&format!("{name} says {part}"), || async {
-            let log = api.logs(&pod.name, &LogParams::default()).await.unwrap_or_default();
+            let log = api
+                .logs(&pod.name, &LogParams::default())
+                .await
+                .unwrap_or_default();
             log.contains(part).then_some(())
         })
         .await;
@@ -304,7 +378,10 @@ impl World {
         self.poll(&format!("event {reason} about {name}"), || async {
             let events = api.list(&ListParams::default()).await.unwrap();
             let about = |event: &Event| {
-                event.regarding.as_ref().is_some_and(|about| about.name.as_deref() == Some(name))
+                event
+                    .regarding
+                    .as_ref()
+                    .is_some_and(|about| about.name.as_deref() == Some(name))
                     && event.reason.as_deref() == Some(reason)
             };
             events.iter().any(about).then_some(())
@@ -313,17 +390,24 @@ impl World {
     }
 
     pub async fn namespace(&self, name: &str) {
-        let namespace: Namespace =
-            serde_json::from_value(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).unwrap();
-        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let namespace: Namespace = serde_json::from_value(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        )
+        .unwrap();
+        Api::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
     }
 
     /// Deletes a namespace and waits until it is gone.
     pub async fn delete_namespace(&self, name: &str) {
         let api: Api<Namespace> = Api::all(self.client.clone());
         api.delete(name, &DeleteParams::default()).await.unwrap();
-        self.poll(&format!("namespace {name} goes"), || async { api.get_opt(name).await.unwrap().is_none().then_some(()) })
-            .await;
+        self.poll(&format!("namespace {name} goes"), || async {
+            api.get_opt(name).await.unwrap().is_none().then_some(())
+        })
+        .await;
     }
 }
 
@@ -346,7 +430,9 @@ fn config() -> Config {
 /// `ERRAND_TEST_LOG=debug` shows what the parts of a world say.
 fn log_if_asked() {
     if let Ok(filter) = std::env::var("ERRAND_TEST_LOG") {
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer();
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer();
         let _ = log.try_init();
     }
 }

@@ -1,5 +1,7 @@
 //! Who asks, and what they may do.
+pub mod impersonate;
 pub mod rbac;
+pub mod reviews;
 pub mod tokens;
 
 use std::collections::BTreeMap;

@@ -2,8 +2,10 @@
 pub mod body;
 mod discovery;
 pub mod identity;
+mod logs;
 pub mod negotiate;
 pub mod path;
+mod proto;
 pub mod respond;
 pub mod router;
 pub(super) mod serve;

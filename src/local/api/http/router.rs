@@ -15,7 +15,7 @@ use super::{
 use crate::local::api::{
     Inner,
     auth::{
-        User,
+        User, impersonate,
         rbac::{self, Attributes},
     },
     catalogue::{Kind, NAMESPACES},
@@ -64,6 +64,7 @@ async fn serve(inner: &Arc<Inner>, request: Request<Body>) -> Result<Response<Bo
         return Ok(answer);
     }
     let user = authenticate(&inner.core, &request)?;
+    let user = impersonate::apply(&inner.core, user, request.headers())?;
     let Some(target) = path::parse(&path)? else {
         let verb = request.method().as_str().to_lowercase();
         rbac::authorize(&inner.core, &user, &Attributes::path(&verb, &path))?;
@@ -136,9 +137,16 @@ impl Exchange<'_> {
             tracing::debug!(namespace, "a namespace in the path of a cluster-scoped resource");
             return Err(ApiError::unknown_resource());
         }
+        let everywhere = resource.namespaced && target.namespace.is_none();
         match &target.subresource {
             None => {
-                if !resource.allows(self.verb) {
+                let addressed = match self.verb {
+                    "create" => target.name.is_none() && !everywhere,
+                    "list" | "watch" => true,
+                    "deletecollection" => !everywhere,
+                    _ => target.name.is_some() && !everywhere,
+                };
+                if !addressed || !resource.allows(self.verb) {
                     return Err(ApiError::method_not_allowed());
                 }
             }

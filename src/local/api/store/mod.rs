@@ -5,6 +5,7 @@
 //! mutex that is never held across an await, so a closure there sees and changes one consistent state.
 mod crc;
 mod history;
+mod keep;
 pub mod object;
 pub mod persist;
 mod subscription;
@@ -159,6 +160,18 @@ impl Store {
         self.lock().version
     }
 
+    /// The last version that changed any of these resources; 0 for none.
+    pub fn last_change(&self, resources: &[&str]) -> u64 {
+        let state = self.lock();
+        let of = |resource: &&str| {
+            state
+                .buckets
+                .get(*resource)
+                .map(|bucket| *bucket.changed.borrow())
+        };
+        resources.iter().filter_map(of).max().unwrap_or(0)
+    }
+
     /// One object.
     pub fn get(&self, address: &Address) -> Option<Arc<Object>> {
         self.lock().get(address)
@@ -256,6 +269,14 @@ impl Store {
     /// Hints to background workers from now on.
     pub fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
+    }
+
+    /// Reads the facts of a resource's objects anew, after its selectable fields changed.
+    pub fn reindex(&self, resource: &Arc<str>, fields: &[FieldPath]) {
+        let mut state = self.lock();
+        for object in state.bucket(resource).objects.values_mut() {
+            *object = Arc::new(Object::decode(object.version, object.json.clone(), fields));
+        }
     }
 
     /// Changes of a resource after `version` (`None` = from now on); the store must outlive the subscription.

@@ -128,6 +128,17 @@ impl Object {
         })
     }
 
+    /// From JSON that [`Object::encode`] made.
+    pub(super) fn decode(version: u64, json: Bytes, fields: &[FieldPath]) -> Self {
+        let mut object = Self {
+            version,
+            facts: Facts::of(&Value::Null, &[]),
+            json,
+        };
+        object.facts = Facts::of(&object.value(), fields);
+        object
+    }
+
     /// The object as a value.
     pub fn value(&self) -> Value {
         // What was encoded from a value parses again; a stored text that does not would be a broken machine.

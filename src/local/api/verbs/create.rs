@@ -48,6 +48,7 @@ pub fn create(call: &mut Call<'_>, mut value: Value) -> Result<Answer> {
     }
     fresh(call, &mut value)?;
     prepare::validate(call.kind, &value, None)?;
+    prepare::check_escalation(call, &value)?;
     if call.kind.is(CRDS) {
         let status = crate::local::api::schema::crd::established_status(&value, &meta::now());
         meta::set(&mut value, &["status"], status);

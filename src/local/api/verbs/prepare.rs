@@ -3,6 +3,7 @@ use serde_json::Value;
 
 use super::{Call, FieldValidation};
 use crate::local::api::{
+    auth::MASTERS,
     catalogue::{CRDS, Kind, NAMESPACES},
     defaults,
     http::status::{ApiError, Result},
@@ -137,4 +138,26 @@ fn check_name(kind: &Kind, name: &str) -> Option<FieldError> {
     checked
         .err()
         .map(|why| FieldError::invalid("metadata.name", &name.into(), why))
+}
+
+/// Refuses roles and bindings that would grant more than their writer has.
+pub fn check_escalation(call: &Call<'_>, value: &Value) -> Result<()> {
+    if call.kind.resource.group != "rbac.authorization.k8s.io" || call.user.is_in(MASTERS) {
+        return Ok(());
+    }
+    let (name, kind) = (meta::meta_text(value, "name"), &call.kind.resource.kind);
+    match call
+        .core
+        .policy()
+        .escalation(call.user, value, kind, call.namespace)
+    {
+        None => Ok(()),
+        Some(grant) => {
+            let why = format!(
+                "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held: {} {}",
+                call.user.name, call.user.groups, grant.verb, grant.resource
+            );
+            Err(ApiError::forbidden(call.kind.subject(), name, &why))
+        }
+    }
 }

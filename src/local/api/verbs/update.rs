@@ -230,6 +230,7 @@ fn succeed(call: &mut Call<'_>, part: Part, old: &Value, mut new: Value) -> Resu
     defaults::keep(&kind, &mut new, old);
     check_finalizers(&kind, &subject_name, old, &new)?;
     prepare::validate(&kind, &new, Some(old))?;
+    prepare::check_escalation(call, &new)?;
     if kind.is(CRDS) && part == Part::Main {
         let status = schema::crd::established_status(&new, &meta::now());
         meta::set(&mut new, &["status"], status);
