@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Notify, OnceCell, mpsc},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,8 @@ use crate::{
 const IMAGE_VOLUME_SINCE: u32 = 35;
 /// Nodes are a help and not a need: after so long the controller starts without them.
 const NODES_WAIT: Duration = Duration::from_secs(5);
+/// How long an engine that is stopped at its very start waits for its first list.
+const FILL_AT_END: Duration = Duration::from_millis(500);
 /// Tasks whose failures in a row are remembered.
 const BACKED_OFF: usize = 10_000;
 /// Pods without a Task are looked for this often, beside the times when one may have appeared.
@@ -214,7 +217,15 @@ async fn control(
         }
     };
     let config = controller::Config::default().concurrency(ctx.config.workers);
-    Controller::for_stream(task_stream(&ctx, writer), reader)
+    // kube's runner never ends when it is told to stop before its store was filled once; nothing runs then.
+    let (filled, asked) = (reader.clone(), shutdown.clone());
+    let never_began = async move {
+        asked.cancelled().await;
+        if timeout(FILL_AT_END, filled.wait_until_ready()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let work = Controller::for_stream(task_stream(&ctx, writer), reader)
         .with_config(config)
         .reconcile_on(UnboundedReceiverStream::new(woken))
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
@@ -225,8 +236,11 @@ async fn control(
                 tracing::debug!(error = %chain(&error), "controller");
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = work => {}
+        () = never_began => {}
+    }
 }
 
 /// Tasks as they change. Those that cannot be read are marked Failed and left out; those that are gone are forgotten.
