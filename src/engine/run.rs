@@ -234,7 +234,7 @@ async fn control(
             }
             std::future::ready(())
         });
-    // kube's own graceful shutdown also waits for looks that are scheduled for later, up to hours ahead.
+    // kube's own graceful shutdown does not end where it is asked for before the store was filled once.
     let stopped = async {
         shutdown.cancelled().await;
         looks.close();
