@@ -239,7 +239,10 @@ async fn control(
         shutdown.cancelled().await;
         looks.close();
         if tokio::time::timeout(LAST_LOOKS, looks.wait()).await.is_err() {
-            tracing::warn!(left = looks.len(), "looks at Tasks did not end in time; the next controller goes on");
+            tracing::warn!(
+                left = looks.len(),
+                "looks at Tasks did not end in time; the next controller goes on"
+            );
         }
     };
     tokio::select! {
