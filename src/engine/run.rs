@@ -1,6 +1,13 @@
 //! Fills the caches, starts the loops, and ends them together.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -110,6 +117,7 @@ pub async fn run(
         wake,
         orphans: Arc::new(Notify::new()),
         lined_up: OnceCell::new(),
+        nodes_known: AtomicBool::new(false),
         config,
     });
     let mut loops = JoinSet::new();
@@ -120,6 +128,10 @@ pub async fn run(
         filled = fill(&ctx) => filled,
         () = shutdown.cancelled() => return Ok(()),
     };
+    // The loops that fill the caches end with the shutdown too.
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     filled?;
     loops.spawn(sweep(ctx.clone(), shutdown.clone()));
     ready();
@@ -163,10 +175,10 @@ async fn fill(ctx: &Context) -> Result<(), Error> {
         .wait_until_ready()
         .await
         .map_err(|_| Error::Cache { what: "functions" })?;
-    if tokio::time::timeout(NODES_WAIT, caches.nodes.wait_until_ready())
-        .await
-        .is_err()
-    {
+    let nodes = tokio::time::timeout(NODES_WAIT, caches.nodes.wait_until_ready()).await;
+    if matches!(nodes, Ok(Ok(()))) {
+        ctx.nodes_known.store(true, Ordering::Relaxed);
+    } else {
         tracing::warn!("nodes cannot be read; Tasks on a lost node end only when their pod does");
     }
     Ok(())
