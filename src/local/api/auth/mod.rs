@@ -1,4 +1,5 @@
 //! Who asks, and what they may do.
+pub mod impersonate;
 pub mod rbac;
 pub mod reviews;
 pub mod tokens;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     negotiate::media_type,
+    proto::{self, ProtoError},
     status::{ApiError, Result},
 };
 
@@ -42,6 +43,10 @@ pub fn parse(content_type: Option<&str>, body: &[u8], wanted: &str) -> Result<Va
         // kubectl and curl leave it out or send a form type by accident; the real server takes none as JSON.
         "" | "application/json" => json(body, wanted),
         "application/yaml" => yaml(body, wanted),
+        "application/vnd.kubernetes.protobuf" => proto::decode(body).map_err(|error| match error {
+            ProtoError::Kind(_) => ApiError::unsupported_media_type("application/json, application/yaml"),
+            ProtoError::Malformed(_) => unreadable(wanted, "protobuf parse error", &error),
+        }),
         _ => Err(ApiError::unsupported_media_type(
             "application/json, application/yaml",
         )),

@@ -5,6 +5,7 @@ pub mod identity;
 mod logs;
 pub mod negotiate;
 pub mod path;
+mod proto;
 pub mod respond;
 pub mod router;
 pub(super) mod serve;

@@ -15,7 +15,7 @@ use super::{
 use crate::local::api::{
     Inner,
     auth::{
-        User,
+        User, impersonate,
         rbac::{self, Attributes},
     },
     catalogue::{Kind, NAMESPACES},
@@ -64,6 +64,7 @@ async fn serve(inner: &Arc<Inner>, request: Request<Body>) -> Result<Response<Bo
         return Ok(answer);
     }
     let user = authenticate(&inner.core, &request)?;
+    let user = impersonate::apply(&inner.core, user, request.headers())?;
     let Some(target) = path::parse(&path)? else {
         let verb = request.method().as_str().to_lowercase();
         rbac::authorize(&inner.core, &user, &Attributes::path(&verb, &path))?;

@@ -172,8 +172,8 @@ async fn nonsense_is_answered_with_a_status_of_the_right_code() {
             MAPS.into(),
             "application/vnd.kubernetes.protobuf",
             "k8s".into(),
-            415,
-            "UnsupportedMediaType",
+            400,
+            "BadRequest",
         ),
         (
             "POST",
