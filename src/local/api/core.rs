@@ -1,7 +1,8 @@
 //! What all requests share.
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +19,9 @@ use crate::local::logs::LogRouter;
 pub struct Core {
     /// The objects.
     pub store: Arc<Store>,
-    catalogue: RwLock<Arc<Catalogue>>,
+    catalogue: watch::Sender<Arc<Catalogue>>,
+    /// Held while the catalogue is made anew, so that of two writers the later one's stays.
+    reloading: Mutex<()>,
     /// Who may do what, with the version at which it was read.
     policy: RwLock<(u64, Arc<Policy>)>,
     /// Who may come in.
@@ -34,7 +37,8 @@ impl Core {
     pub fn new(store: Arc<Store>, tokens: Tokens, logs: LogRouter, shutdown: CancellationToken) -> Self {
         let core = Self {
             store,
-            catalogue: RwLock::default(),
+            catalogue: watch::Sender::default(),
+            reloading: Mutex::default(),
             policy: RwLock::default(),
             tokens,
             logs,
@@ -46,10 +50,12 @@ impl Core {
 
     /// What is served now.
     pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.catalogue.borrow().clone()
+    }
+
+    /// Tells when what is served changes.
+    pub fn catalogue_changes(&self) -> watch::Receiver<Arc<Catalogue>> {
+        self.catalogue.subscribe()
     }
 
     /// The kind under which objects of a resource are written.
@@ -72,8 +78,8 @@ impl Core {
 
     /// Serves what the stored definitions say. Called after each write of one.
     pub fn reload_catalogue(&self) {
-        // The lock is held while the store is read, so that of two writers the later one's catalogue stays.
-        let mut catalogue = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalogue = self.catalogue();
         let (definitions, _) = self.store.list(CRDS, None);
         let definitions: Vec<Value> = definitions.iter().map(|object| object.value()).collect();
         let new = Catalogue::new(&definitions);
@@ -86,6 +92,6 @@ impl Core {
                 self.store.reindex(&kind.key, &kind.fields);
             }
         }
-        *catalogue = Arc::new(new);
+        self.catalogue.send_replace(Arc::new(new));
     }
 }

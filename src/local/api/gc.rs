@@ -26,6 +26,9 @@ use super::{
 
 /// How often everything is looked at, whatever the hints say: what waited for something else goes on then.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often old events are looked for, and how old they get: the real server's `--event-ttl`.
+const EVENT_SWEEP: Duration = Duration::from_secs(5 * 60);
+const EVENT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 /// Steps between giving other tasks a turn.
 const TURN: usize = 64;
 
@@ -37,6 +40,7 @@ pub async fn run(core: Arc<Core>, end: CancellationToken) {
     );
     let mut hints = core.store.hints();
     let mut sweep = tokio::time::interval(SWEEP);
+    let mut event_sweep = tokio::time::interval(EVENT_SWEEP);
     loop {
         let mut work: VecDeque<Address> = VecDeque::new();
         tokio::select! {
@@ -46,6 +50,11 @@ pub async fn run(core: Arc<Core>, end: CancellationToken) {
                     tracing::warn!(%error, "could not forget tokens that have ended");
                 }
                 work.extend(core.store.worklist());
+            }
+            _ = event_sweep.tick() => {
+                if let Err(error) = forget_events(&core, &user) {
+                    tracing::warn!(%error, "could not remove old events");
+                }
             }
             hint = hints.recv() => match hint {
                 Ok(Hint::Look(address)) => work.push_back(address),
@@ -63,6 +72,33 @@ pub async fn run(core: Arc<Core>, end: CancellationToken) {
             }
         }
     }
+}
+
+fn forget_events(core: &Core, user: &User) -> Result<()> {
+    let Ok(oldest) = jiff::Timestamp::now().checked_sub(EVENT_AGE) else {
+        return Ok(());
+    };
+    let key: Arc<str> = "/events".into();
+    for object in core.store.list(&key, None).0 {
+        if last_seen(&object.value()).is_some_and(|seen| seen < oldest) {
+            remove(core, user, &object.address(&key), &object.facts.uid, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// When an event was last written about.
+fn last_seen(event: &Value) -> Option<jiff::Timestamp> {
+    let times: [&[&str]; 4] = [
+        &["series", "lastObservedTime"],
+        &["lastTimestamp"],
+        &["eventTime"],
+        &["metadata", "creationTimestamp"],
+    ];
+    times
+        .iter()
+        .filter_map(|path| meta::text(event, path).parse().ok())
+        .max()
 }
 
 /// What may go on now that an object is gone: its dependents, its owners that wait for it, its namespace, its definition.
@@ -233,6 +269,15 @@ fn collect_dependent(
     address: &Address,
     object: &Object,
 ) -> Result<()> {
+    let is_there = |uid: &str| {
+        core.store
+            .find_uid(uid)
+            .is_some_and(|owner| may_own(&owner, address))
+    };
+    // The common case, without parsing.
+    if object.facts.owners.iter().all(|owner| is_there(&owner.uid)) {
+        return Ok(());
+    }
     let value = object.value();
     let references = meta::at(&value, &["metadata", "ownerReferences"]).and_then(Value::as_array);
     let catalogue = core.catalogue();
@@ -246,11 +291,7 @@ fn collect_dependent(
         ) {
             // Kinds that nobody serves cannot be looked up; the object stays, as with a real collector.
             unknown += 1;
-        } else if core
-            .store
-            .find_uid(uid)
-            .is_some_and(|owner| may_own(&owner, address))
-        {
+        } else if is_there(uid) {
             present += 1;
         } else {
             absent.push(uid.to_owned());

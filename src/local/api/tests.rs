@@ -1,6 +1,7 @@
 //! The server through an in-process `kube::Client`.
 mod apply;
 mod basics;
+mod kubectl;
 mod served;
 mod wire;
 

@@ -1,6 +1,8 @@
 //! Request bodies: bounded, and JSON or YAML.
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
@@ -12,6 +14,9 @@ use super::{
 
 /// Largest request body, as in the real server (`MaxRequestBodyBytes`).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// A body has so long to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a body up to the limit.
 ///
@@ -25,7 +30,15 @@ pub async fn read(request: Request<Body>) -> Result<Bytes> {
     if declared.is_some_and(|length: usize| length > MAX_BODY) {
         return Err(ApiError::body_too_large(MAX_BODY));
     }
-    match Limited::new(request.into_body(), MAX_BODY).collect().await {
+    let reading = Limited::new(request.into_body(), MAX_BODY).collect();
+    let Ok(read) = tokio::time::timeout(PATIENCE, reading).await else {
+        return Err(ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "Timeout",
+            "the body took too long to arrive",
+        ));
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(MAX_BODY)),
         Err(error) => Err(ApiError::bad_request(format!(

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::local::api::{
     catalogue::Kind,
-    meta,
     schema::{IncludeObject, table},
     verbs::{Answer, list::Page},
 };
@@ -149,9 +148,7 @@ pub fn refusal(error: &ApiError) -> Response<Body> {
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(seconds) =
-        meta::at(&Value::Object(error.details.clone()), &["retryAfterSeconds"]).and_then(Value::as_u64)
-    {
+    if let Some(seconds) = error.retry_after() {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

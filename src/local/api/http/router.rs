@@ -220,8 +220,7 @@ impl Exchange<'_> {
         }
         let selection = Selection::parse(self.kind, self.target.namespace.as_deref(), self.query)?;
         let options = WatchOptions::parse(self.query, self.core.store.version())?;
-        let shutdown = self.core.shutdown.clone();
-        let events = watch::watch(&self.core.store, self.kind, selection, render, options, shutdown)?;
+        let events = watch::watch(self.core, self.kind, selection, render, options)?;
         Ok(respond::bytes(
             StatusCode::OK,
             "application/json",

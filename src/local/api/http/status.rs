@@ -71,12 +71,14 @@ pub struct ApiError {
     /// A sentence for people.
     pub message: String,
     /// `details` without causes.
-    pub details: Map<String, Value>,
+    pub details: Vec<(&'static str, Value)>,
     /// `details.causes`.
     pub causes: Vec<Cause>,
     /// `metadata.continue` of an expired list.
     pub continue_token: Option<String>,
 }
+
+const RETRY: &str = "retryAfterSeconds";
 
 /// Result of everything that may be refused.
 pub type Result<T, E = ApiError> = std::result::Result<T, E>;
@@ -88,7 +90,7 @@ impl ApiError {
             code,
             reason,
             message: message.into(),
-            details: Map::new(),
+            details: Vec::new(),
             causes: Vec::new(),
             continue_token: None,
         }
@@ -97,7 +99,7 @@ impl ApiError {
     fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
         for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
             if !value.is_empty() {
-                self.details.insert(key.into(), value.into());
+                self.details.push((key, value.into()));
             }
         }
         self
@@ -267,7 +269,7 @@ impl ApiError {
             "Timeout",
             format!("Timeout: Too large resource version: {asked}, current: {current}"),
         );
-        error.details.insert("retryAfterSeconds".into(), 1.into());
+        error.details.push((RETRY, 1.into()));
         error.causes.push(Cause {
             reason: "ResourceVersionTooLarge".into(),
             message: "Too large resource version".into(),
@@ -285,6 +287,14 @@ impl ApiError {
         )
     }
 
+    /// Seconds after which to try again.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.details
+            .iter()
+            .find(|(key, _)| *key == RETRY)
+            .and_then(|(_, value)| value.as_u64())
+    }
+
     /// The Status object.
     pub fn status(&self) -> Value {
         let mut metadata = Map::new();
@@ -299,7 +309,11 @@ impl ApiError {
             "message": self.message,
             "reason": self.reason,
         });
-        let mut details = self.details.clone();
+        let mut details: Map<String, Value> = self
+            .details
+            .iter()
+            .map(|(key, value)| ((*key).into(), value.clone()))
+            .collect();
         if !self.causes.is_empty() {
             details.insert("causes".into(), self.causes.iter().map(Cause::json).collect());
         }

@@ -392,13 +392,6 @@ impl State {
         }
         self.index(resource, &object);
     }
-
-    fn unload(&mut self, address: &Address) {
-        let key = (address.namespace.clone(), address.name.clone());
-        if let Some(former) = self.bucket(&address.resource).objects.remove(&key) {
-            self.unindex(&address.resource, &former);
-        }
-    }
 }
 
 /// The state inside [`Store::write`].

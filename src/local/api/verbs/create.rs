@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, prepare};
 use crate::local::api::{
-    catalogue::{CRDS, NAMESPACES},
+    catalogue::{CRDS, NAMESPACES, PODS, SERVICE_ACCOUNTS},
     defaults,
     http::status::{ApiError, Cause, Result},
     meta,
@@ -115,6 +115,7 @@ fn store(call: &Call<'_>, value: &Value) -> Result<Answer, Refused> {
     let stored = call.kind.to_stored(value.clone());
     let object = call.core.store.write(|writer| {
         admit_to_namespace(call, writer, name).map_err(Refused::Other)?;
+        admit_account(call, writer, value).map_err(Refused::Other)?;
         if writer.get(&address).is_some() {
             return Err(Refused::Taken);
         }
@@ -157,6 +158,29 @@ fn admit_to_namespace(call: &Call<'_>, writer: &Writer<'_>, name: &str) -> Resul
         return Err(error);
     }
     Ok(())
+}
+
+/// A pod's service account must be there. `default` may still be in the making, and the pod has no use of it.
+fn admit_account(call: &Call<'_>, writer: &Writer<'_>, value: &Value) -> Result<()> {
+    let account = meta::text(value, &["spec", "serviceAccountName"]);
+    if !call.kind.is(PODS) || matches!(account, "" | "default") {
+        return Ok(());
+    }
+    let namespace = call.namespace;
+    if writer
+        .get(&Address::new(&SERVICE_ACCOUNTS.into(), namespace, account))
+        .is_some()
+    {
+        return Ok(());
+    }
+    let why = format!(
+        "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
+    );
+    Err(ApiError::forbidden(
+        call.kind.subject(),
+        meta::meta_text(value, "name"),
+        &why,
+    ))
 }
 
 /// A namespace as the server makes it for itself.

@@ -329,8 +329,8 @@ fn same_but_metadata(kind: &Kind, old: &Value, new: &Value) -> bool {
         return false;
     };
     let counts = |key: &str| {
-        !matches!(key, "metadata" | "apiVersion" | "kind")
-            && !(kind.resource.status_subresource && key == "status")
+        let apart = matches!(key, "metadata" | "apiVersion" | "kind");
+        !apart && (key != "status" || !kind.resource.status_subresource)
     };
     let covers = |a: &serde_json::Map<String, Value>, b: &serde_json::Map<String, Value>| {
         a.iter()

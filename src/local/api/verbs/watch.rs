@@ -4,19 +4,20 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use axum::body::Bytes;
 use futures::{Stream, stream};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::watch::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::list::{Selection, parse_version};
 use crate::local::api::{
-    catalogue::Kind,
+    catalogue::{Catalogue, Kind},
+    core::Core,
     http::{
         path::Query,
         respond::Render,
         status::{ApiError, Result},
     },
     meta,
-    store::{Change, ChangeKind, Object, Store, Subscription},
+    store::{Change, ChangeKind, Expired, Object, Subscription},
 };
 
 /// How often a watch that wants bookmarks gets one.
@@ -99,6 +100,7 @@ struct Watch {
     bookmark_at: Instant,
     deadline: Instant,
     shutdown: CancellationToken,
+    served: Receiver<Arc<Catalogue>>,
     ended: bool,
 }
 
@@ -108,14 +110,13 @@ struct Watch {
 /// # Errors
 /// 410 when the history does not reach back to where the watch begins.
 pub fn watch(
-    store: &Arc<Store>,
+    core: &Core,
     kind: &Arc<Kind>,
     selection: Selection,
     render: Render,
     options: WatchOptions,
-    shutdown: CancellationToken,
 ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static> {
-    let now = Instant::now();
+    let (store, now) = (&core.store, Instant::now());
     let mut pending = VecDeque::new();
     let version = match options.begin {
         Begin::After(version) => version,
@@ -139,7 +140,8 @@ pub fn watch(
         bookmarks: options.bookmarks,
         bookmark_at: now + BOOKMARK_EVERY,
         deadline: now + options.timeout,
-        shutdown,
+        shutdown: core.shutdown.clone(),
+        served: core.catalogue_changes(),
         ended: false,
     };
     // Too old a version is told at once, with a status of its own.
@@ -176,9 +178,21 @@ impl Watch {
                         self.mark();
                     }
                 }
+                changed = self.served.changed() => {
+                    // A definition went: its watches end, and those who begin anew learn that it is gone.
+                    self.ended = changed.is_err() || !self.is_served();
+                }
                 () = self.shutdown.cancelled() => self.ended = true,
             }
         }
+    }
+
+    fn is_served(&self) -> bool {
+        let resource = &self.kind.resource;
+        self.served
+            .borrow()
+            .find(&resource.group, &resource.version, &resource.plural)
+            .is_some()
     }
 
     /// What waits, up to a size that a client takes at once.
@@ -202,7 +216,7 @@ impl Watch {
         self.bookmark_at = Instant::now() + BOOKMARK_EVERY;
     }
 
-    fn collect(&mut self) -> Result<(), crate::local::api::store::Expired> {
+    fn collect(&mut self) -> Result<(), Expired> {
         let batch = self.subscription.poll()?;
         self.version = batch.version;
         for change in batch.changes {
