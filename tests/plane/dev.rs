@@ -26,6 +26,7 @@ fn the_ready_line_says_how_to_reach_it() {
     .unwrap();
     let user = [
         "create",
+        "--validate=false",
         "-o",
         "jsonpath={.status.userInfo.username}",
         "-f",
