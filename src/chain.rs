@@ -15,3 +15,23 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_names_each_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("could not read the key")]
+        struct Outer(#[source] io::Error);
+        let outer = Outer(io::Error::other("the disk is gone"));
+        assert_eq!(chain(&outer), "could not read the key: the disk is gone");
+        #[derive(Debug, thiserror::Error)]
+        #[error("repeats: {0}")]
+        struct Repeats(#[source] io::Error);
+        assert_eq!(chain(&Repeats(io::Error::other("x"))), "repeats: x");
+    }
+}

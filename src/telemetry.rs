@@ -127,22 +127,6 @@ fn target() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
-/// The error and its sources in one line: each says what was attempted, its source says why it failed.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Some libraries repeat their source in their own words.
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,18 +173,5 @@ mod tests {
             named.contains("kube=trace") && !named.contains("kube=warn"),
             "{named}"
         );
-    }
-
-    #[test]
-    fn a_chain_names_each_cause_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("could not read the key")]
-        struct Outer(#[source] io::Error);
-        let outer = Outer(io::Error::other("the disk is gone"));
-        assert_eq!(chain(&outer), "could not read the key: the disk is gone");
-        #[derive(Debug, thiserror::Error)]
-        #[error("repeats: {0}")]
-        struct Repeats(#[source] io::Error);
-        assert_eq!(chain(&Repeats(io::Error::other("x"))), "repeats: x");
     }
 }

@@ -97,7 +97,7 @@ async fn probe(target: SocketAddr, readiness: &Readiness, deadline: Instant) -> 
             {
                 Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
                 Ok(answer) => Err(format!("GET {path} was answered with {}", answer.status)),
-                Err(error) => Err(crate::telemetry::chain(&error)),
+                Err(error) => Err(crate::chain::chain(&error)),
             }
         }
     }

@@ -250,7 +250,7 @@ impl Candidate {
                 Ok(()) => {}
                 Err(TryError::Held) => tracing::debug!("another leads"),
                 Err(error) => {
-                    tracing::warn!(error = %crate::telemetry::chain(&error), "could not stand for election")
+                    tracing::warn!(error = %crate::chain::chain(&error), "could not stand for election")
                 }
             }
             // Apart, candidates do not all write at the same moment.
@@ -303,7 +303,7 @@ impl Candidate {
                 Ok(()) => return Some(sent),
                 Err(TryError::Held) => return None,
                 Err(error) => {
-                    tracing::warn!(error = %crate::telemetry::chain(&error), "could not renew the lease");
+                    tracing::warn!(error = %crate::chain::chain(&error), "could not renew the lease");
                     sleep(self.config.retry_period.div_f64(2.0)).await;
                 }
             }
