@@ -291,7 +291,10 @@ fn by_exit(view: &PodView, ended: &Ended, cancelled: bool) -> Outcome {
         ),
         (_, Some("ContainerStatusUnknown")) if !stopped_by_us => Outcome::new(
             Reason::PodLost,
-            ended.message.clone().unwrap_or_else(|| "the end of the container is not known".into()),
+            ended
+                .message
+                .clone()
+                .unwrap_or_else(|| "the end of the container is not known".into()),
         ),
         _ if stopped_by_us && cancelled => cancelled_outcome(),
         _ if stopped_by_us => timed_out(view),
