@@ -47,6 +47,9 @@ const MANAGER: &str = "errand-dev";
 /// Limit on each step of the start that waits for another part.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// Limit on the end of all parts.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
 /// What runs containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Runtime {
@@ -203,7 +206,10 @@ impl Plane {
                 folder,
             }),
             Err(error) => {
-                let _ = rooms.stop(START_LIMIT).await;
+                // The error that brought this about is what counts.
+                if let Err(late) = rooms.stop(STOP_LIMIT).await {
+                    tracing::warn!(parts = late.join(", "), "did not end in time");
+                }
                 folder.remove();
                 Err(error)
             }
@@ -278,7 +284,7 @@ impl Plane {
     /// # Errors
     /// Parts that had not ended after five seconds.
     pub async fn stop(self) -> Result<(), Error> {
-        self.stop_within(Duration::from_secs(5)).await
+        self.stop_within(STOP_LIMIT).await
     }
 
     /// As [`Plane::stop`], within a time of the caller's.

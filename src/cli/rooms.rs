@@ -88,6 +88,7 @@ impl Rooms {
                 room.task.abort();
                 late.push(room.part);
             }
+            tracing::debug!(part = room.part, "ended");
         }
         if late.is_empty() { Ok(()) } else { Err(late) }
     }

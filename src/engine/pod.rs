@@ -295,7 +295,7 @@ impl InputMount {
         let mut volumes = vec![Volume {
             name: "errand-input".into(),
             downward_api: Some(DownwardAPIVolumeSource {
-                items: Some(self.files.keys().map(|file| item(&file)).collect()),
+                items: Some(self.files.keys().map(item).collect()),
                 ..DownwardAPIVolumeSource::default()
             }),
             ..Volume::default()

@@ -18,11 +18,21 @@ fn the_ready_line_says_how_to_reach_it() {
         fs::metadata(dev.kubeconfig()).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    assert_eq!(
-        dev.kubectl(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"])
-            .ok(),
-        "admin"
-    );
+    let review = dev.folder().join("review.yaml");
+    fs::write(
+        &review,
+        "{apiVersion: authentication.k8s.io/v1, kind: SelfSubjectReview}",
+    )
+    .unwrap();
+    let user = [
+        "create",
+        "--validate=false",
+        "-o",
+        "jsonpath={.status.userInfo.username}",
+        "-f",
+        review.to_str().unwrap(),
+    ];
+    assert_eq!(dev.kubectl(&user).ok(), "admin");
     let ann = dev.kubectl(&["--token", "other", "get", "tasks"]);
     assert!(
         ann.stderr.contains("User \"ann\" cannot list resource \"tasks\""),
@@ -94,18 +104,17 @@ fn signals_stop_it_within_five_seconds_and_leave_no_process_behind() {
             || format!("{:?}", processes_with(&mark)),
             || processes_with(&mark).is_empty().then_some(()),
         );
-        assert_eq!(
-            fs::read_dir(dev.folder())
-                .unwrap()
-                .filter(|entry| is_folder(entry))
-                .count(),
-            0
-        );
+        let left: Vec<_> = fs::read_dir(dev.folder())
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        let pods = left
+            .iter()
+            .filter(|name| name.to_string_lossy().starts_with("errand-dev-"))
+            .count();
+        assert_eq!(pods, 0, "{left:?}");
     }
-}
-
-fn is_folder(entry: &std::io::Result<fs::DirEntry>) -> bool {
-    entry.as_ref().is_ok_and(|entry| entry.path().is_dir())
 }
 
 /// Processes whose environment names the folder: what the plane started has its TMPDIR or paths below it.

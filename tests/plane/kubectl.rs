@@ -88,7 +88,7 @@ fn get_shows_our_columns() {
         .map(|line| line.split_whitespace().collect())
         .collect();
     assert_eq!(lines[0], ["NAME", "PHASE", "PROGRESS", "FUNCTION", "NODE", "AGE"]);
-    assert_eq!(lines[1][..3], ["done", "Succeeded", "shell"]);
+    assert_eq!(lines[1][..4], ["done", "Succeeded", "100", "shell"]);
     let wide = dev.kubectl(&["get", "et", "-o", "wide"]).ok();
     assert!(
         wide.lines()

@@ -45,7 +45,7 @@ async fn conflicts_are_met_with_a_fresh_look() {
     let world = World::start_with(|setup| {
         setup.fault = Some(Arc::new(move |request| {
             let status_write = request.method() == Method::PATCH && request.uri().path().ends_with("/status");
-            if status_write && count.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            if status_write && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                 return Fault::Status(409, "Conflict");
             }
             Fault::None
