@@ -52,6 +52,14 @@ pub fn keep(kind: &Kind, new: &mut Value, old: &Value) {
         if meta::at(new, &["spec"]).is_none() {
             meta::copy(new, old, &["spec"]);
         }
+    } else if kind.is(CRDS) {
+        // Whoever replaces a definition does not mean to leave its objects behind when it goes.
+        let finalizers = meta::finalizers(new);
+        if !meta::is_deleting(old) && !finalizers.contains(&CRD_CLEANUP) {
+            let all: Vec<&str> = finalizers.into_iter().chain([CRD_CLEANUP]).collect();
+            let all = json!(all);
+            meta::set_meta(new, "finalizers", all);
+        }
     } else if kind.is(PODS) && meta::text(new, &["spec", "nodeName"]).is_empty() {
         meta::copy(new, old, &["spec", "nodeName"]);
     }

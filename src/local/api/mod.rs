@@ -11,7 +11,17 @@
 //! - [`store`]: objects, versions, history; optionally on disk.
 //! - [`verbs`]: what can be done with objects. [`patch`]: the ways to patch.
 //! - [`schema`]: what the types look like. [`catalogue`]: what is served now.
+//! - `gc`: what goes on behind requests: owner references, namespaces, definitions, old events.
 //! - [`auth`]: tokens and RBAC. [`http`]: paths, negotiation, refusals.
+//!
+//! Where it knowingly differs from kube-apiserver:
+//! - managedFields exist only on objects that somebody applies server-side; who creates or updates without applying
+//!   becomes a manager only of fields taken from one who does. Conflicts with a creator are therefore not noticed.
+//! - Protobuf is read for the few kinds that kubectl sends from typed clients, and never written. No CBOR.
+//! - A version of the future in a watch is answered with 410, so that clients of a server that lost its memory list anew.
+//! - Admission is: namespaces must exist and live, a pod's service account must exist, nobody grants more than they have.
+//!   There are no quotas, limit ranges, priority classes, webhooks, services or workloads beyond pods.
+//! - SelfSubjectRulesReview lists nothing and says that it is incomplete.
 pub mod auth;
 pub mod catalogue;
 mod core;

@@ -1,4 +1,5 @@
 //! The server through an in-process `kube::Client`.
+mod access;
 mod apply;
 mod basics;
 mod kubectl;

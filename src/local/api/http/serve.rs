@@ -74,7 +74,11 @@ pub(in crate::local::api) async fn serve(
 async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, shutdown: CancellationToken) {
     // Small answers must not wait for the client's delayed acknowledgements.
     let _ = stream.set_nodelay(true);
-    let stream = match timeout(PATIENCE, acceptor.accept(stream)).await {
+    let handshake = tokio::select! {
+        () = shutdown.cancelled() => return,
+        handshake = timeout(PATIENCE, acceptor.accept(stream)) => handshake,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),

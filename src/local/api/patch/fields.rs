@@ -239,11 +239,14 @@ impl Fields {
         for (element, below) in map {
             if element == "." {
                 fields.here = true;
-            } else if element
+                continue;
+            }
+            let known = element
                 .get(..2)
-                .is_some_and(|kind| matches!(kind, "f:" | "k:" | "v:" | "i:"))
-            {
-                fields.below.insert(element.clone(), Self::from_json(below));
+                .is_some_and(|kind| matches!(kind, "f:" | "k:" | "v:" | "i:"));
+            let below = Self::from_json(below);
+            if known && !below.is_empty() {
+                fields.below.insert(element.clone(), below);
             }
         }
         fields
@@ -379,6 +382,7 @@ fn merge_lists(live: &[Value], applied: &[Value], path: &str, rules: &ListRules)
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -423,6 +427,33 @@ mod tests {
             value,
             json!({"spec": {"containers": [{"name": "a", "image": "1"}]}})
         );
+    }
+
+    fn hostile() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!({})),
+            Just(json!(null)),
+            Just(json!(1)),
+            Just(json!("x"))
+        ];
+        leaf.prop_recursive(4, 24, 3, |inner| {
+            let key = "(f:|k:|v:|i:|\\.|x)(containers|\\{\"name\":\"a\"\\}|\"a\"|ä|)";
+            proptest::collection::hash_map(key, inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().collect()))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_managed_fields_never_panic(form in hostile()) {
+            let set = Fields::from_json(&form);
+            let mut object = json!({"containers": [{"name": "a"}, "a"], "x": 1});
+            let _ = (set.paths(), set.differing(Some(&object), None), set.intersect(&set));
+            set.remove_from(&mut object);
+            if !set.below.is_empty() {
+                prop_assert_eq!(Fields::from_json(&set.to_json()).paths(), set.paths());
+            }
+        }
     }
 
     #[test]

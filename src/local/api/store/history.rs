@@ -29,8 +29,11 @@ pub struct Change {
 
 /// Changes kept per resource.
 const MAX_CHANGES: usize = 8192;
-/// Bytes of JSON kept per resource, current objects included.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes kept per resource; they count as if no current object were among them. With pods of 5 KiB that is the last
+/// thousand changes or more, and three busy resources stay within 25 MiB.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// What a change costs beyond its JSON: labels, names, pointers.
+const OVERHEAD: usize = 1024;
 
 pub(super) struct History {
     changes: VecDeque<Change>,
@@ -57,13 +60,13 @@ impl History {
     }
 
     pub fn push(&mut self, change: Change) {
-        self.bytes += change.object.json.len();
+        self.bytes += cost(&change);
         self.changes.push_back(change);
         // The newest always stays, however large: a watcher that keeps up must never be cut off.
         while self.changes.len() > 1 && (self.changes.len() > self.max_changes || self.bytes > self.max_bytes)
         {
             if let Some(oldest) = self.changes.pop_front() {
-                self.bytes -= oldest.object.json.len();
+                self.bytes -= cost(&oldest);
                 self.floor = oldest.version;
             }
         }
@@ -77,6 +80,10 @@ impl History {
         let start = self.changes.partition_point(|change| change.version <= version);
         Some(self.changes.range(start..))
     }
+}
+
+fn cost(change: &Change) -> usize {
+    change.object.json.len() + OVERHEAD
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 /// Keeps an owner until its dependents have let go of it.
 pub const ORPHAN: &str = "orphan";
 
+/// Namespaces that admission keeps (`NamespaceLifecycle`).
+const IMMORTAL: [&str; 3] = ["default", "kube-public", "kube-system"];
+
 /// What becomes of dependents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {
@@ -139,6 +142,13 @@ pub enum Deleted {
 /// # Errors
 /// As the API server refuses.
 pub fn delete(call: &mut Call<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted> {
+    if call.kind.is(NAMESPACES) && IMMORTAL.contains(&name) {
+        return Err(ApiError::forbidden(
+            call.kind.subject(),
+            name,
+            "this namespace may not be deleted",
+        ));
+    }
     for _ in 0..1000 {
         let current = call.stored(name)?;
         preconditions(call.kind, &current, options)?;
