@@ -1,6 +1,14 @@
 //! What every reconcile shares: client, caches, queue, own writes.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt};
@@ -123,6 +131,8 @@ pub struct Context {
     pub orphans: Arc<Notify>,
     /// Filled once the queue knows what the caches held at the start.
     pub lined_up: OnceCell<()>,
+    /// True once the cache of nodes was filled: then a node that is not in it does not exist.
+    pub nodes_known: AtomicBool,
 }
 
 impl Context {
@@ -184,13 +194,12 @@ impl Context {
         )
     }
 
-    /// The health of a pod's node. A cache that holds no node at all is one that may not be read: then every node
-    /// counts as ready.
+    /// The health of a pod's node. Where nodes may not be read, every node counts as ready.
     pub fn node_health(&self, pod: Option<&PodView>) -> NodeHealth {
         let Some(name) = pod.and_then(|pod| pod.pod.node.as_deref()) else {
             return NodeHealth::Ready;
         };
-        if self.caches.nodes.is_empty() {
+        if !self.nodes_known.load(Ordering::Relaxed) {
             return NodeHealth::Ready;
         }
         health(self.node(name).as_deref())

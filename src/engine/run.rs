@@ -1,6 +1,13 @@
 //! Fills the caches, starts the loops, and ends them together.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -15,10 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::{
     sync::{Notify, OnceCell, mpsc},
     task::JoinSet,
-    time::timeout,
 };
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     backoff::Backoff,
@@ -46,8 +52,8 @@ use crate::{
 const IMAGE_VOLUME_SINCE: u32 = 35;
 /// Nodes are a help and not a need: after so long the controller starts without them.
 const NODES_WAIT: Duration = Duration::from_secs(5);
-/// How long an engine that is stopped at its very start waits for its first list.
-const FILL_AT_END: Duration = Duration::from_millis(500);
+/// How long looks that are under way may take once the controller stops.
+const LAST_LOOKS: Duration = Duration::from_secs(2);
 /// Tasks whose failures in a row are remembered.
 const BACKED_OFF: usize = 10_000;
 /// Pods without a Task are looked for this often, beside the times when one may have appeared.
@@ -111,6 +117,7 @@ pub async fn run(
         wake,
         orphans: Arc::new(Notify::new()),
         lined_up: OnceCell::new(),
+        nodes_known: AtomicBool::new(false),
         config,
     });
     let mut loops = JoinSet::new();
@@ -121,6 +128,10 @@ pub async fn run(
         filled = fill(&ctx) => filled,
         () = shutdown.cancelled() => return Ok(()),
     };
+    // The loops that fill the caches end with the shutdown too.
+    if shutdown.is_cancelled() {
+        return Ok(());
+    }
     filled?;
     loops.spawn(sweep(ctx.clone(), shutdown.clone()));
     ready();
@@ -164,10 +175,10 @@ async fn fill(ctx: &Context) -> Result<(), Error> {
         .wait_until_ready()
         .await
         .map_err(|_| Error::Cache { what: "functions" })?;
-    if tokio::time::timeout(NODES_WAIT, caches.nodes.wait_until_ready())
-        .await
-        .is_err()
-    {
+    let nodes = tokio::time::timeout(NODES_WAIT, caches.nodes.wait_until_ready()).await;
+    if matches!(nodes, Ok(Ok(()))) {
+        ctx.nodes_known.store(true, Ordering::Relaxed);
+    } else {
         tracing::warn!("nodes cannot be read; Tasks on a lost node end only when their pod does");
     }
     Ok(())
@@ -203,32 +214,30 @@ async fn control(
             Action::requeue(wait)
         }
     };
-    let look = move |task: Arc<Task>, ctx: Arc<Context>| {
-        let backoff = backoff.clone();
-        async move {
-            let measure = ctx.metrics.reconcile("task");
-            let uid = task.uid().unwrap_or_default();
-            let outcome = reconcile(task, ctx).await;
-            measure.outcome(outcome.as_ref().map_or_else(|error| error.label(), |_| "ok"));
-            if outcome.is_ok() {
-                backoff.clear(&uid);
-            }
-            outcome
+    let looks = TaskTracker::new();
+    let look = {
+        let (looks, shutdown) = (looks.clone(), shutdown.clone());
+        move |task: Arc<Task>, ctx: Arc<Context>| {
+            let (backoff, shutdown) = (backoff.clone(), shutdown.clone());
+            looks.track_future(async move {
+                if shutdown.is_cancelled() {
+                    return Ok(Action::await_change());
+                }
+                let measure = ctx.metrics.reconcile("task");
+                let uid = task.uid().unwrap_or_default();
+                let outcome = reconcile(task, ctx).await;
+                measure.outcome(outcome.as_ref().map_or_else(|error| error.label(), |_| "ok"));
+                if outcome.is_ok() {
+                    backoff.clear(&uid);
+                }
+                outcome
+            })
         }
     };
     let config = controller::Config::default().concurrency(ctx.config.workers);
-    // kube's runner never ends when it is told to stop before its store was filled once; nothing runs then.
-    let (filled, asked) = (reader.clone(), shutdown.clone());
-    let never_began = async move {
-        asked.cancelled().await;
-        if timeout(FILL_AT_END, filled.wait_until_ready()).await.is_ok() {
-            std::future::pending::<()>().await;
-        }
-    };
-    let work = Controller::for_stream(task_stream(&ctx, writer), reader)
+    let controller = Controller::for_stream(task_stream(&ctx, writer), reader)
         .with_config(config)
         .reconcile_on(UnboundedReceiverStream::new(woken))
-        .graceful_shutdown_on(async move { shutdown.cancelled().await })
         .run(look, on_error, ctx)
         .for_each(|outcome| {
             if let Err(error) = outcome {
@@ -237,9 +246,20 @@ async fn control(
             }
             std::future::ready(())
         });
+    // kube's own graceful shutdown does not end where it is asked for before the store was filled once.
+    let stopped = async {
+        shutdown.cancelled().await;
+        looks.close();
+        if tokio::time::timeout(LAST_LOOKS, looks.wait()).await.is_err() {
+            tracing::warn!(
+                left = looks.len(),
+                "looks at Tasks did not end in time; the next controller goes on"
+            );
+        }
+    };
     tokio::select! {
-        () = work => {}
-        () = never_began => {}
+        () = controller => {}
+        () = stopped => {}
     }
 }
 
