@@ -23,8 +23,6 @@ use super::{Capabilities, Container, Duration, Http, Logs, PodOptions, ResultSpe
     printcolumn(name = "Image", type_ = "string", json_path = ".spec.container.image"),
     printcolumn(name = "Paused", type_ = "boolean", json_path = ".spec.paused"),
     printcolumn(name = "Max", type_ = "integer", json_path = ".spec.maxConcurrency"),
-    printcolumn(name = "Running", type_ = "integer", json_path = ".status.running"),
-    printcolumn(name = "Queued", type_ = "integer", json_path = ".status.queued"),
     printcolumn(name = "Timeout", type_ = "string", json_path = ".spec.timeout", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -103,12 +101,6 @@ pub struct Alias {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionStatus {
-    /// Tasks of this Function that have a pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running: Option<i64>,
-    /// Tasks of this Function that wait for their turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queued: Option<i64>,
     /// Generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -106,7 +106,7 @@ pub struct TaskSpec {
     /// True: stop the Task and keep its evidence. Cannot be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
-    /// Where the end of the Task is told.
+    /// Where the end of the Task is to be told. Kept and given back; nothing is called yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<Callback>,
 }
@@ -213,7 +213,7 @@ pub struct External {
     pub processor: String,
 }
 
-/// Where the end of a Task is told.
+/// Where the end of a Task is to be told. Kept and given back; nothing is called yet.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Callback {

@@ -12,7 +12,7 @@ pub use command::errand;
 pub use process::Dev;
 
 /// No wait is meant to last; this bounds those that would last for ever. Machines of tests are slow and shared.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again until there is an answer; fails with what `describe` says after [`PATIENCE`].
 pub fn wait_for<T>(what: &str, describe: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
