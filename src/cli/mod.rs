@@ -9,6 +9,7 @@ mod dev;
 mod facts;
 pub mod follow;
 mod get;
+mod install;
 mod kubeconfig;
 mod lines;
 mod logs;
@@ -55,6 +56,8 @@ enum Command {
     Controller(Box<controller::Args>),
     /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
     Runner(SuperviseArgs),
+    /// Copy this executable to a path (the init container that brings the supervisor into pods runs this)
+    Install(install::Args),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(crds::Args),
 }
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => finish(server(dev::run(*args))),
         Command::Controller(args) => finish(server(controller::run(*args))),
         Command::Runner(args) => runner::run(args),
+        Command::Install(args) => finish(Some(install::run(&args))),
         Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),
     }
 }
