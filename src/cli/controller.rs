@@ -3,25 +3,23 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use clap::ValueEnum;
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     connect::{self, ClusterArgs},
     outcome,
+    signals::{self, stop_on_signals},
 };
 use crate::{
     crd::Duration,
     engine::{
         self,
-        health::{self, Readiness},
         leader::{self, LeadError, LeaderConfig},
         metrics::Metrics,
     },
+    health::{self, Readiness},
     telemetry,
 };
 
@@ -142,8 +140,8 @@ pub enum Error {
         source: io::Error,
     },
     /// Signals cannot be received.
-    #[error("could not listen for signals")]
-    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Signals(#[from] signals::Error),
     /// Health and metrics are no longer served.
     #[error("could not go on serving health and metrics")]
     Health(#[source] io::Error),
@@ -214,27 +212,6 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     };
     shutdown.cancel();
     ended.map(|()| outcome::OK)
-}
-
-/// The first signal asks for a graceful end; a second one ends the process at once.
-fn stop_on_signals(shutdown: CancellationToken) -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if shutdown.is_cancelled() {
-                tracing::warn!("a second signal: not waiting for the end");
-                std::process::exit(i32::from(outcome::FAILED));
-            }
-            tracing::info!("stopping");
-            shutdown.cancel();
-        }
-    });
-    Ok(())
 }
 
 impl Args {

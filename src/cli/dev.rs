@@ -24,11 +24,14 @@ const STOP_WITHIN: Duration = Duration::from_millis(4500);
 #[group(skip)]
 #[command(after_help = "\
 Once all of it serves, one line on standard output says how to reach it:
-  ready api=https://HOST:PORT kubeconfig=PATH token=TOKEN
+  ready facade=http://HOST:PORT api=https://HOST:PORT kubeconfig=PATH token=TOKEN
 
 With the process runtime, containers are plain child processes of this machine: no isolation, and images are
 not used. It is a way to start and to test, never a production mode: Kubernetes is where Errand scales.")]
 pub struct Args {
+    /// Where the REST facade listens (HTTP); port 0 picks a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    facade_addr: SocketAddr,
     /// Where the Kubernetes-style API listens (HTTPS); port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6443")]
     api_addr: SocketAddr,
@@ -107,6 +110,7 @@ async fn abandon(start: impl Future<Output = Result<Plane, plane::Error>>) -> Re
 fn options(args: Args) -> Result<PlaneOptions, Error> {
     let kubeconfig = args.kubeconfig.or_else(default_kubeconfig).ok_or(Error::NoHome)?;
     let mut options = PlaneOptions::new(kubeconfig);
+    options.facade_addr = args.facade_addr;
     options.api_addr = args.api_addr;
     options.tokens = args.tokens;
     options.runtime = args.runtime;
@@ -125,8 +129,9 @@ fn default_kubeconfig() -> Option<PathBuf> {
 
 fn ready(plane: &Plane) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    let (api, kubeconfig, token) = (&plane.api_url, plane.kubeconfig.display(), &plane.token.secret);
-    writeln!(stdout, "ready api={api} kubeconfig={kubeconfig} token={token}")
+    let (facade, api, kubeconfig) = (&plane.facade_url, &plane.api_url, plane.kubeconfig.display());
+    let token = &plane.token.secret;
+    writeln!(stdout, "ready facade={facade} api={api} kubeconfig={kubeconfig} token={token}")
         .and_then(|()| stdout.flush())
         .map_err(Error::Write)
 }

@@ -1,27 +1,19 @@
 //! Follows one Task to its end: its status by a watch, its log by the API's log stream. Holds one status and a
 //! chunk of log at a time, whatever the Task prints.
 
-use std::{pin::Pin, time::Duration};
-
-use futures::{AsyncBufRead, AsyncBufReadExt as _, Stream, StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Pod;
+use futures::StreamExt as _;
 use kube::{
     Api,
-    api::{LogParams, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
 use kube_runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 
-use super::{
-    connect::{Refusal, Session, root_cause},
-    lines::Lines,
+use super::connect::{Refusal, Session, root_cause};
+use crate::{
+    crd::{Phase, Task, TaskStatus},
+    livelog::{Came, LiveLog, kept},
 };
-use crate::crd::{Phase, Task, TaskStatus};
-
-/// Name of the container that a Task's pod runs.
-const CONTAINER: &str = "task";
-/// How long the end of the log may take after the Task has ended.
-const DRAIN: Duration = Duration::from_secs(3);
 
 /// Who is told what happens.
 pub trait Viewer {
@@ -81,7 +73,7 @@ pub async fn to_the_end(
 ) -> Result<End, Error> {
     let watch = watcher::watch_object(session.tasks(), name).default_backoff();
     let mut watch = std::pin::pin!(watch);
-    let mut log = LogFollower::new(session);
+    let mut log = LiveLog::new(Api::namespaced(session.client.clone(), &session.namespace));
     let mut asked = false;
     loop {
         tokio::select! {
@@ -93,7 +85,7 @@ pub async fn to_the_end(
                     }
                     if status.phase.is_some_and(Phase::is_terminal) {
                         if with_log {
-                            log.drain(view, &status).await;
+                            drain(&mut log, &status, view).await;
                         }
                         return Ok(End::Finished(Box::new(task)));
                     }
@@ -112,6 +104,18 @@ pub async fn to_the_end(
                 view.note(&format!("task/{name} will be cancelled; press Ctrl-C again to leave it to itself"));
             }
         }
+    }
+}
+
+/// The rest of the log: of the live one, or the one kept in the Task where the live one did not come.
+async fn drain(log: &mut LiveLog, status: &TaskStatus, view: &mut dyn Viewer) {
+    match log.drain(status, |line| view.log(&line)).await {
+        Came::Whole => return,
+        Came::InPart => view.note("the live log broke off; this is the log kept in the Task:"),
+        Came::Not => {}
+    }
+    for line in kept(status) {
+        view.log(&line);
     }
 }
 
@@ -147,139 +151,4 @@ fn tolerate(error: watcher::Error, name: &str, view: &mut dyn Viewer) -> Result<
             Ok(())
         }
     }
-}
-
-type LineStream = Pin<Box<dyn Stream<Item = Result<Vec<u8>, ()>> + Send>>;
-
-/// The live log of the Task's present pod.
-struct LogFollower {
-    pods: Api<Pod>,
-    pod: Option<String>,
-    stream: Option<LineStream>,
-    /// The stream of the present pod came to its proper end, or is still under way.
-    whole: bool,
-    /// Lines of the present pod that were shown.
-    shown: u64,
-}
-
-impl LogFollower {
-    fn new(session: &Session) -> Self {
-        let pods = Api::namespaced(session.client.clone(), &session.namespace);
-        Self {
-            pods,
-            pod: None,
-            stream: None,
-            whole: false,
-            shown: 0,
-        }
-    }
-
-    /// Opens the log once the container of a new attempt runs.
-    fn observe(&mut self, status: &TaskStatus) {
-        let Some(pod) = status
-            .pod
-            .as_ref()
-            .filter(|_| status.phase == Some(Phase::Running))
-        else {
-            return;
-        };
-        if self.pod.as_ref() != Some(&pod.name) {
-            self.pod = Some(pod.name.clone());
-            self.stream = Some(open(self.pods.clone(), pod.name.clone()));
-            self.whole = true;
-            self.shown = 0;
-        }
-    }
-
-    /// The next line; nothing where the stream is over or was never opened.
-    async fn step(&mut self) -> Option<Vec<u8>> {
-        match self.stream.as_mut()?.next().await {
-            Some(Ok(line)) => {
-                self.shown += 1;
-                return Some(line);
-            }
-            Some(Err(())) => self.whole = false,
-            None => {}
-        }
-        self.stream = None;
-        None
-    }
-
-    /// The next line; never resolves while there is none.
-    async fn next(&mut self) -> Vec<u8> {
-        match self.step().await {
-            Some(line) => line,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// After the end: the rest of the live log, or the log kept in the Task where the live one did not come.
-    async fn drain(&mut self, view: &mut dyn Viewer, status: &TaskStatus) {
-        let rest = async {
-            while let Some(line) = self.step().await {
-                view.log(&line);
-            }
-        };
-        if tokio::time::timeout(DRAIN, rest).await.is_err() {
-            self.whole = false;
-        }
-        let same_pod = self.pod.is_some() && self.pod == status.pod.as_ref().map(|pod| pod.name.clone());
-        let came = same_pod && self.whole && (self.shown > 0 || kept(status).is_empty());
-        if !came {
-            if self.shown > 0 && same_pod {
-                view.note("the live log broke off; this is the log kept in the Task:");
-            }
-            for line in kept(status) {
-                view.log(&line);
-            }
-        }
-    }
-}
-
-/// Lines of the log tail in the status, without those meant for the engine.
-pub fn kept(status: &TaskStatus) -> Vec<Vec<u8>> {
-    let tail = status
-        .logs
-        .as_ref()
-        .map(|logs| logs.tail.as_str())
-        .unwrap_or_default();
-    let mut lines = Lines::default();
-    let mut found = lines.push(tail.as_bytes());
-    found.extend(lines.finish());
-    found
-}
-
-/// Lines of a pod's log; `Err` where the log cannot be had or breaks off.
-fn open(pods: Api<Pod>, pod: String) -> LineStream {
-    let params = LogParams {
-        container: Some(CONTAINER.to_owned()),
-        follow: true,
-        ..LogParams::default()
-    };
-    let reader = async move { pods.log_stream(&pod, &params).await };
-    let lines = stream::once(reader).flat_map(|reader| match reader {
-        Ok(reader) => read_lines(Box::pin(reader)),
-        Err(_) => stream::once(async { Err(()) }).boxed(),
-    });
-    Box::pin(lines)
-}
-
-fn read_lines(reader: Pin<Box<dyn AsyncBufRead + Send>>) -> LineStream {
-    let state = (Some(reader), Lines::default());
-    let chunks = stream::unfold(state, |(reader, mut lines)| async move {
-        let mut reader = reader?;
-        match reader.fill_buf().await {
-            Ok([]) => {
-                let last = lines.finish().into_iter().map(Ok).collect::<Vec<_>>();
-                Some((last, (None, lines)))
-            }
-            Ok(chunk) => {
-                let (length, found) = (chunk.len(), lines.push(chunk));
-                reader.consume_unpin(length);
-                Some((found.into_iter().map(Ok).collect(), (Some(reader), lines)))
-            }
-            Err(_) => Some((vec![Err(())], (None, lines))),
-        }
-    });
-    Box::pin(chunks.flat_map(stream::iter))
 }

@@ -9,10 +9,12 @@ use kube::{Api, api::LogParams};
 use super::{
     connect::{self, ConnectArgs, Refusal, Session},
     follow::{self, End, Viewer},
-    lines::Lines,
     outcome,
 };
-use crate::crd::{Phase, Task, TaskStatus};
+use crate::{
+    crd::{Phase, Task, TaskStatus},
+    livelog::{Lines, kept},
+};
 
 /// Arguments of `errand logs`.
 #[derive(Debug, clap::Args)]
@@ -102,7 +104,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
 
 /// What the Task keeps of its log, with a word where that is not all.
 fn print_kept(name: &str, status: &TaskStatus) -> Result<(), Error> {
-    for line in follow::kept(status) {
+    for line in kept(status) {
         print_line(&line)?;
     }
     if let Some(logs) = status.logs.as_ref().filter(|logs| logs.truncated) {

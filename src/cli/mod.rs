@@ -1,17 +1,18 @@
 //! The command line: one file per subcommand, and the parts that they share. `main.rs` parses and calls [`run`].
 
+pub mod access_args;
 mod apply;
 mod cancel;
 pub mod connect;
 mod controller;
 mod crds;
 mod dev;
+mod facade;
 mod facts;
 pub mod follow;
 mod get;
 mod install;
 mod kubeconfig;
-mod lines;
 mod logs;
 mod manifest;
 pub mod outcome;
@@ -19,6 +20,7 @@ pub mod plane;
 mod result;
 mod rooms;
 mod run;
+mod signals;
 mod supervisor_image;
 mod table;
 pub mod token;
@@ -54,6 +56,8 @@ enum Command {
     Dev(Box<dev::Args>),
     /// Run the controller in a cluster
     Controller(Box<controller::Args>),
+    /// Run the REST facade in a cluster
+    Facade(Box<facade::Args>),
     /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
     Runner(SuperviseArgs),
     /// Copy this executable to a path (the init container that brings the supervisor into pods runs this)
@@ -76,6 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cancel(args) => finish(client(cancel::run(args))),
         Command::Dev(args) => finish(server(dev::run(*args))),
         Command::Controller(args) => finish(server(controller::run(*args))),
+        Command::Facade(args) => finish(server(facade::run(*args))),
         Command::Runner(args) => runner::run(args),
         Command::Install(args) => finish(Some(install::run(&args))),
         Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),

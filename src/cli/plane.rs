@@ -31,6 +31,7 @@ use super::{
 use crate::{
     crd,
     engine::{self, metrics::Metrics},
+    facade,
     local::{
         api::{self, ApiOptions, ApiServer, StaticToken, User},
         logs::LogRouter,
@@ -67,6 +68,8 @@ pub enum Runtime {
 pub struct PlaneOptions {
     /// Where the API listens (HTTPS); port 0 picks a free one.
     pub api_addr: SocketAddr,
+    /// Where the facade listens (HTTP); port 0 picks a free one.
+    pub facade_addr: SocketAddr,
     /// File to write, with authority and token inside.
     pub kubeconfig: PathBuf,
     /// Tokens that the API accepts; none = one random token of user admin.
@@ -88,6 +91,7 @@ impl PlaneOptions {
     pub fn new(kubeconfig: PathBuf) -> Self {
         Self {
             api_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            facade_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             kubeconfig,
             tokens: Vec::new(),
             runtime: Runtime::Process,
@@ -112,16 +116,20 @@ pub enum Error {
         source: io::Error,
     },
     /// Another process listens there.
-    #[error("{addr} is already in use; choose another with --api-addr, or port 0 for a free one")]
+    #[error("{addr} is already in use; choose another with {flag}, or port 0 for a free one")]
     InUse {
         /// As given.
         addr: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
     },
     /// The address cannot be listened on.
-    #[error("could not listen on {addr}; choose another with --api-addr")]
+    #[error("could not listen on {addr}; choose another with {flag}")]
     Listen {
         /// As given.
         addr: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
         /// Why.
         #[source]
         source: io::Error,
@@ -170,6 +178,8 @@ pub struct Plane {
     pub client: Client,
     /// `https://HOST:PORT`
     pub api_url: String,
+    /// `http://HOST:PORT`
+    pub facade_url: String,
     /// The file that was written.
     pub kubeconfig: PathBuf,
     /// The token in the kubeconfig: that of admin where there is one, else the first.
@@ -193,12 +203,14 @@ impl Plane {
             Ok(Started {
                 client,
                 api_url,
+                facade_url,
                 kubeconfig,
                 token,
                 metrics,
             }) => Ok(Self {
                 client,
                 api_url,
+                facade_url,
                 kubeconfig,
                 token,
                 metrics,
@@ -237,11 +249,8 @@ impl Plane {
             None => std::env::current_exe().map_err(Error::Executable)?,
         };
         supervisor_image::place(&executable, &folder.image())?;
-        let listener = listen(options.api_addr).await?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen {
-            addr: options.api_addr,
-            source,
-        })?;
+        let (listener, addr) = listen(options.api_addr, "--api-addr").await?;
+        let (doors, facade_addr) = listen(options.facade_addr, "--facade-addr").await?;
 
         let logs = LogRouter::default();
         let server = api_server(&options, &tokens, logs.clone()).await?;
@@ -258,6 +267,7 @@ impl Plane {
         start_node(rooms, &options, folder, &client, logs);
         let metrics = Arc::new(Metrics::new());
         start_engine(rooms, &options, &client, &metrics).await?;
+        start_facade(rooms, &client, doors).await?;
 
         let text = kubeconfig::text(&api_url, &authority, &token.user, &token.secret)?;
         kubeconfig::write(&options.kubeconfig, &text)?;
@@ -268,6 +278,7 @@ impl Plane {
         Ok(Started {
             client,
             api_url,
+            facade_url: format!("http://{facade_addr}"),
             kubeconfig: options.kubeconfig,
             token,
             metrics,
@@ -301,6 +312,7 @@ impl Plane {
 struct Started {
     client: Client,
     api_url: String,
+    facade_url: String,
     kubeconfig: PathBuf,
     token: Token,
     metrics: Arc<Metrics>,
@@ -348,13 +360,15 @@ impl RunFolder {
     }
 }
 
-async fn listen(addr: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(addr)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => Error::InUse { addr },
-            _ => Error::Listen { addr, source },
-        })
+/// A listener, with the address that it has got.
+async fn listen(addr: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
+    let refused = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => Error::InUse { addr, flag },
+        _ => Error::Listen { addr, flag, source },
+    };
+    let listener = TcpListener::bind(addr).await.map_err(refused)?;
+    let got = listener.local_addr().map_err(refused)?;
+    Ok((listener, got))
 }
 
 /// Server-side apply of the two CustomResourceDefinitions. The API answers once it serves them.
@@ -442,12 +456,29 @@ async fn start_engine(
         )
         .await
     });
+    up("controller", started, rooms).await
+}
+
+async fn start_facade(rooms: &mut Rooms, client: &Client, listener: TcpListener) -> Result<(), Error> {
+    let config = facade::Config::default();
+    let (ready, started) = oneshot::channel();
+    let client = client.clone();
+    rooms.start("facade", |stop| async move {
+        let metrics = Arc::new(facade::metrics::Metrics::new());
+        let ready = move || ready.send(()).unwrap_or_default();
+        facade::run(client, config, listener, metrics, ready, stop).await
+    });
+    up("facade", started, rooms).await
+}
+
+/// Waits until a part says that it serves.
+async fn up(part: &'static str, started: oneshot::Receiver<()>, rooms: &mut Rooms) -> Result<(), Error> {
     tokio::select! {
         started = tokio::time::timeout(START_LIMIT, started) => match started {
             Ok(Ok(())) => Ok(()),
-            // The sender went with the engine, whose failure comes next.
+            // The sender went with the part, whose failure comes next.
             Ok(Err(_)) => Err(rooms.failed().await.into()),
-            Err(_) => Err(Error::Slow { part: "controller" }),
+            Err(_) => Err(Error::Slow { part }),
         },
         failure = rooms.failed() => Err(failure.into()),
     }

@@ -3,6 +3,7 @@
 //! Doc comments on fields become the descriptions that `kubectl explain` prints; notes for developers are plain
 //! comments. Optional fields are skipped when absent, so that a value that was read and written again is unchanged.
 
+mod bulk;
 mod container;
 mod duration;
 mod function;
@@ -11,6 +12,7 @@ mod quantity;
 mod status;
 mod task;
 
+pub use bulk::drop_bulk;
 pub use container::{
     Capabilities, Container, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,
 };

@@ -11,10 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::crd::Phase;
-
-/// Media type of [`Metrics::encode`]: the OpenMetrics text format, version 1.0.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::{crd::Phase, health::Exposition};
 
 /// Outcome of a reconcile that was dropped before it ended: a shutdown, a time limit around it, a panic.
 pub const DROPPED: &str = "dropped";
@@ -195,12 +192,10 @@ impl Metrics {
     pub fn events_dropped(&self) -> Counter {
         self.events_dropped.clone()
     }
+}
 
-    /// All metrics as [`CONTENT_TYPE`] text.
-    ///
-    /// # Errors
-    /// A metric could not be written as text.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+impl Exposition for Metrics {
+    fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

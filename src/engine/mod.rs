@@ -9,7 +9,6 @@ pub mod config;
 pub mod context;
 pub mod events;
 pub mod follow;
-pub mod health;
 pub mod http;
 pub mod leader;
 pub mod metrics;

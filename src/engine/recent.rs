@@ -8,7 +8,7 @@ use std::{
 
 use kube::{Resource, ResourceExt};
 
-use crate::crd::Task;
+use crate::crd::{Task, drop_bulk};
 
 /// Own writes that the cache may not show yet, by uid.
 #[derive(Debug, Default)]
@@ -60,23 +60,10 @@ fn version(task: &Task) -> u64 {
 
 /// Drops from a cached Task what decisions do not need and what may be large.
 pub fn slim(task: &mut Task) {
-    task.metadata.managed_fields = None;
-    if let Some(annotations) = &mut task.metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    if let Some(input) = &mut task.spec.input {
-        input.body = None;
-        input.body_base64 = None;
-        input.headers.clear();
-    }
+    drop_bulk(task);
     task.spec.annotation = None;
     if let Some(status) = &mut task.status {
         status.logs = None;
         status.messages.clear();
-        if let Some(result) = &mut status.result {
-            result.body = None;
-            result.body_base64 = None;
-            result.headers.clear();
-        }
     }
 }

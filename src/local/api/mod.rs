@@ -53,6 +53,7 @@ use self::{
     verbs::Call,
 };
 use super::logs::LogRouter;
+use crate::serve::Serving;
 
 /// How a server is set up.
 #[derive(Clone, Default)]
@@ -78,7 +79,7 @@ pub enum Error {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The listener is no good.
-    #[error("find out where the API server listens")]
+    #[error("listen for clients of the API server")]
     Listener(#[source] std::io::Error),
 }
 
@@ -97,6 +98,8 @@ pub struct ApiServer {
 
 /// Folder of the server inside the data folder.
 const DATA: &str = "api";
+/// Connections at a time; more wait in the backlog of the listener.
+const MAX_CONNECTIONS: usize = 1024;
 /// Namespaces that every cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
@@ -163,9 +166,12 @@ impl ApiServer {
             shutdown.cancelled().await;
             watches.cancel();
         };
-        let serving = http::serve::serve(listener, config, self.router(), shutdown.clone());
-        tokio::join!(serving, tell);
-        Ok(())
+        let serving = Serving {
+            tls: Some(config),
+            ..Serving::plain(MAX_CONNECTIONS)
+        };
+        let (served, ()) = tokio::join!(serving.serve(listener, self.router(), shutdown.clone()), tell);
+        served.map_err(Error::Listener)
     }
 
     /// The service behind both sides.

@@ -38,6 +38,8 @@ impl Dev {
         let mut child = Command::new(ERRAND)
             .args([
                 "dev",
+                "--facade-addr",
+                "127.0.0.1:0",
                 "--api-addr",
                 "127.0.0.1:0",
                 "--runtime",

@@ -8,6 +8,5 @@ pub mod path;
 mod proto;
 pub mod respond;
 pub mod router;
-pub(super) mod serve;
 mod special;
 pub mod status;

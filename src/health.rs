@@ -2,13 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    io,
-    pin::pin,
+    fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use axum::{
@@ -18,34 +16,25 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use nix::errno::Errno;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::{self, Metrics};
+use crate::serve::Serving;
 
-/// From the start of a connection (or the end of the last answer) to the end of the next request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A connection is closed after this, whatever the other side does. Kubelets open one for each probe; Prometheus
-/// opens a new one when it needs it.
-const CONNECTION_LIFE: Duration = Duration::from_secs(120);
-
-/// Time for requests under way when the process stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Media type of [`Exposition::encode`]: the OpenMetrics text format, version 1.0.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Metrics that can be written out.
+pub trait Exposition: Send + Sync {
+    /// All metrics as [`CONTENT_TYPE`] text.
+    ///
+    /// # Errors
+    /// A metric could not be written as text.
+    fn encode(&self) -> Result<String, fmt::Error>;
+}
 
 /// What has to be there before this process is ready. Clones share their gates.
 #[derive(Clone, Debug, Default)]
@@ -90,12 +79,12 @@ impl Gate {
 #[derive(Clone)]
 struct Shared {
     readiness: Readiness,
-    metrics: Arc<Metrics>,
+    metrics: Arc<dyn Exposition>,
     shutdown: CancellationToken,
 }
 
 /// The routes, apart from the wire. After `shutdown`, `/readyz` says so.
-pub fn router(readiness: Readiness, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Router {
+pub fn router(readiness: Readiness, metrics: Arc<dyn Exposition>, shutdown: CancellationToken) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -123,7 +112,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 
 async fn serve_metrics(State(shared): State<Shared>) -> Response {
     match shared.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -138,90 +127,17 @@ async fn serve_metrics(State(shared): State<Shared>) -> Response {
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
-    metrics: Arc<Metrics>,
+    metrics: Arc<dyn Exposition>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let service = TowerToHyperService::new(router(readiness, metrics, shutdown.clone()));
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    let accepting = async {
-        // The semaphore is never closed.
-        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-            let stream = accept(&listener).await?;
-            let connection = serve_connection(stream, service.clone(), shutdown.clone());
-            connections.spawn(async move {
-                connection.await;
-                drop(slot);
-            });
-            while connections.try_join_next().is_some() {}
-        }
-        Ok(())
-    };
-    let outcome = tokio::select! {
-        outcome = accepting => outcome,
-        () = shutdown.cancelled() => Ok(()),
-    };
-    drop(listener);
-    // The rest ends with the set.
-    let _ = timeout(DRAIN_TIMEOUT, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
-    outcome
-}
-
-async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return Ok(stream),
-            // The other side gave up, or this process is out of descriptors for now.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error)
-                if error
-                    .raw_os_error()
-                    .map(Errno::from_raw)
-                    .is_some_and(out_of_descriptors) =>
-            {
-                tracing::warn!(%error, "no connection can be accepted for now");
-                sleep(Duration::from_millis(100)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn out_of_descriptors(errno: Errno) -> bool {
-    matches!(errno, Errno::EMFILE | Errno::ENFILE)
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    service: TowerToHyperService<Router>,
-    shutdown: CancellationToken,
-) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let served = async {
-        tokio::select! {
-            outcome = &mut connection => outcome,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    };
-    if let Ok(Err(error)) = timeout(CONNECTION_LIFE, served).await {
-        tracing::debug!(%error, "connection to the health server ended early");
-    }
+    let router = router(readiness, metrics, shutdown.clone());
+    Serving::plain(MAX_CONNECTIONS).serve(listener, router, shutdown).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::metrics::Metrics;
     use axum::body::Body;
     use http_body_util::BodyExt as _;
     use tokio::{
@@ -274,7 +190,7 @@ mod tests {
         );
         let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.headers()["content-type"], metrics::CONTENT_TYPE);
+        assert_eq!(response.headers()["content-type"], CONTENT_TYPE);
         assert!(ask(&router, "/metrics").await.1.ends_with("# EOF\n"));
         assert_eq!(ask(&router, "/").await.0, 404);
     }

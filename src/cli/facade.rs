@@ -1,0 +1,161 @@
+//! `errand facade`: the REST facade in a cluster, with health and metrics.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    access_args::AccessArgs,
+    connect::{self, ClusterArgs},
+    outcome,
+    signals::{self, stop_on_signals},
+};
+use crate::{
+    crd::Duration,
+    facade::{self, access::StaticTokensError, metrics::Metrics},
+    health::{self, Readiness},
+    telemetry,
+};
+
+/// Arguments of `errand facade`.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+#[command(after_help = "Each flag may also be given as the environment variable in brackets.")]
+pub struct Args {
+    /// Where the doors are served (plain HTTP)
+    #[arg(long, value_name = "HOST:PORT", env = "ERRAND_FACADE_ADDR", default_value = "0.0.0.0:8080")]
+    facade_addr: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served
+    #[arg(long, value_name = "HOST:PORT", env = "ERRAND_HEALTH_ADDR", default_value = "0.0.0.0:8081")]
+    health_addr: SocketAddr,
+    /// Serve only this namespace; without it all of them
+    #[arg(short, long, value_name = "NAMESPACE", env = "ERRAND_NAMESPACE_ONLY")]
+    namespace: Option<String>,
+    /// Requests answered at once; more get 429
+    #[arg(long, value_name = "COUNT", env = "ERRAND_MAX_REQUESTS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    max_requests: u16,
+    /// Streams and long polls open at once; more get 429
+    #[arg(long, value_name = "COUNT", env = "ERRAND_MAX_STREAMS", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
+    max_streams: u16,
+    /// How long an answer may take, streams and long polls apart; then 503
+    #[arg(long, value_name = "DURATION", env = "ERRAND_REQUEST_TIMEOUT", default_value = "30s")]
+    request_timeout: Duration,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    telemetry: telemetry::Args,
+}
+
+/// Why the facade ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Logging could not be set up.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    /// The file of static tokens cannot be used.
+    #[error(transparent)]
+    StaticTokens(#[from] StaticTokensError),
+    /// No cluster.
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    /// The address is taken or not of this machine.
+    #[error("could not listen on {addr}; choose another address with {flag}")]
+    Listen {
+        /// As given.
+        addr: SocketAddr,
+        /// The flag that chooses it.
+        flag: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Signals cannot be received.
+    #[error(transparent)]
+    Signals(#[from] signals::Error),
+    /// A listener failed.
+    #[error("could not go on serving")]
+    Serve(#[source] io::Error),
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run(args: Args) -> Result<u8, Error> {
+    args.telemetry.init()?;
+    let config = args.config();
+    config.access.check()?;
+    telemetry::log_start("facade", &config);
+    let shutdown = CancellationToken::new();
+    stop_on_signals(shutdown.clone())?;
+    let (client, _) = args.cluster.client().await?;
+    let health = listen(args.health_addr, "--health-addr").await?;
+    let doors = listen(args.facade_addr, "--facade-addr").await?;
+
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Readiness::default();
+    let gate = readiness.gate("caches");
+    let healthy = health::serve(health, readiness, metrics.clone(), shutdown.clone());
+    let served = facade::run(client, config, doors, metrics, move || gate.open(), shutdown.clone());
+    let ended = tokio::select! {
+        ended = served => ended,
+        Err(failed) = healthy => Err(failed),
+    };
+    shutdown.cancel();
+    ended.map(|()| outcome::OK).map_err(Error::Serve)
+}
+
+async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind(addr).await;
+    listener.map_err(|source| Error::Listen { addr, flag, source })
+}
+
+impl Args {
+    fn config(&self) -> facade::Config {
+        facade::Config {
+            access: self.access.config(),
+            namespace: self.namespace.clone(),
+            requests: usize::from(self.max_requests),
+            streams: usize::from(self.max_streams),
+            request_timeout: self.request_timeout.get(),
+            ..facade::Config::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn config(line: &[&str]) -> facade::Config {
+        let line = std::iter::once("facade").chain(line.iter().copied());
+        Cli::parse_from(line).args.config()
+    }
+
+    #[test]
+    fn flags_become_the_configuration() {
+        let got = config(&["--namespace=jobs", "--max-requests=8", "--max-streams=9", "--request-timeout=5s"]);
+        let want = facade::Config {
+            namespace: Some("jobs".into()),
+            requests: 8,
+            streams: 9,
+            request_timeout: std::time::Duration::from_secs(5),
+            ..facade::Config::default()
+        };
+        assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+
+    #[test]
+    fn without_flags_the_defaults_of_the_facade_hold() {
+        let (got, want) = (config(&[]), facade::Config::default());
+        assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+}

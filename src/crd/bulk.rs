@@ -1,0 +1,27 @@
+//! What may be large in a Task, and what caches leave out.
+
+use super::Task;
+
+/// Drops bodies, headers and the log from a Task that is kept in memory; their sizes stay.
+pub fn drop_bulk(task: &mut Task) {
+    task.metadata.managed_fields = None;
+    if let Some(annotations) = &mut task.metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+    if let Some(input) = &mut task.spec.input {
+        input.body = None;
+        input.body_base64 = None;
+        input.headers.clear();
+    }
+    let Some(status) = &mut task.status else {
+        return;
+    };
+    if let Some(logs) = &mut status.logs {
+        logs.tail = String::new();
+    }
+    if let Some(result) = &mut status.result {
+        result.body = None;
+        result.body_base64 = None;
+        result.headers.clear();
+    }
+}

@@ -1,0 +1,47 @@
+//! What the facade can be told.
+
+use std::time::Duration;
+
+use super::access::AccessConfig;
+
+/// Configuration of the facade.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may do what.
+    pub access: AccessConfig,
+    /// Serve only this namespace; `None` = all of them.
+    pub namespace: Option<String>,
+    /// Field manager of what is written.
+    pub manager: String,
+    /// Limit on each call to the API server.
+    pub api_timeout: Duration,
+    /// Limit on the answer to a request that is no stream.
+    pub request_timeout: Duration,
+    /// Limit on the arrival of a request's body.
+    pub body_timeout: Duration,
+    /// Requests under way at once, streams apart.
+    pub requests: usize,
+    /// Streams and long polls open at once.
+    pub streams: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Live logs read for streams at once; more streams show the log at the end only.
+    pub logs: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            access: AccessConfig::default(),
+            namespace: None,
+            manager: "errand-facade".to_owned(),
+            api_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            requests: 256,
+            streams: 4096,
+            connections: 8192,
+            logs: 256,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Fills the views, opens the doors, and closes them in order.
+
+use std::{io, sync::Arc, time::Duration};
+
+use kube::Client;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    access::Access,
+    config::Config,
+    dialects,
+    metrics::Metrics,
+    objects::Objects,
+    server,
+    state::{Facade, Inner},
+    views::{Table, Views},
+};
+use crate::serve::Serving;
+
+/// How long requests under way may take to end; streams are told to end at once.
+const LINGER: Duration = Duration::from_secs(3);
+/// How often the size of the view is told to the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// Serves all doors on `listener` until `shutdown`; `ready` is called once the views are filled. Requests that come
+/// before wait in the backlog of the listener.
+///
+/// # Errors
+/// The listener failed.
+pub async fn run(
+    client: Client,
+    config: Config,
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    ready: impl FnOnce(),
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let views = Views::default();
+    let feeding = views.feed(client.clone(), config.namespace.as_deref(), shutdown.clone());
+    let serving = async {
+        tokio::select! {
+            _ = async { tokio::join!(views.tasks.wait_until_ready(), views.functions.wait_until_ready()) } => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let facade = facade(client, &config, &views, metrics, &shutdown);
+        let (router, _) = server::router(&facade, dialects::doors(), dialects::errand::refuse);
+        ready();
+        let serving = Serving {
+            linger: LINGER,
+            ..Serving::plain(config.connections)
+        };
+        let served = serving.serve(listener, router, shutdown.clone());
+        tokio::select! {
+            served = served => served,
+            never = count(&facade) => match never {},
+        }
+    };
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served,
+        // Ends with the shutdown, which ends the serving too.
+        () = feeding => {}
+    }
+    serving.await
+}
+
+fn facade(
+    client: Client,
+    config: &Config,
+    views: &Views,
+    metrics: Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Facade {
+    Facade::new(Inner {
+        access: Access::new(client.clone(), config.access.clone()),
+        views: views.clone(),
+        objects: Objects::new(client, config.manager.clone(), config.api_timeout),
+        config: config.clone(),
+        metrics,
+        shutdown: shutdown.clone(),
+        logs: Arc::new(Semaphore::new(config.logs)),
+    })
+}
+
+async fn count(facade: &Facade) -> std::convert::Infallible {
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    loop {
+        ticks.tick().await;
+        facade.metrics.set_tasks(facade.views.tasks.read(Table::len));
+    }
+}

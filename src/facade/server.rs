@@ -1,0 +1,78 @@
+//! One router of all doors.
+
+use axum::{
+    Router,
+    handler::HandlerWithoutStateExt as _,
+    http::StatusCode,
+    middleware::{from_fn_with_state, map_response},
+    response::Response,
+};
+use tower::ServiceBuilder;
+use tower_http::compression::CompressionLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    docs,
+    door::Door,
+    layers::{Observe, Room, admit, dress, observe},
+    refusal::Refusal,
+    state::Facade,
+};
+
+/// The routes of all doors under the layers that hold for them, and the document that describes them.
+pub fn router(facade: &Facade, doors: Vec<Door>, refuse: fn(&Refusal) -> Response) -> (Router, OpenApi) {
+    let config = &facade.config;
+    let requests = Room::new(config.requests, Some(config.request_timeout), facade.metrics.open("request"));
+    let streams = Room::new(config.streams, None, facade.metrics.open("stream"));
+    let mut all = OpenApiRouter::with_openapi(docs::head());
+    for door in doors {
+        all = all.merge(furnish(facade, door, &requests, &streams));
+    }
+    let (router, document) = all.with_state(facade.clone()).split_for_parts();
+    let router = router.merge(docs::routes(&document));
+    let lost = (|| async { Refusal::NotFound("there is nothing at this path".into()) }).into_service();
+    let lost = ServiceBuilder::new()
+        .layer(from_fn_with_state(seen(facade, "none"), observe))
+        .layer(from_fn_with_state(refuse, dress))
+        .service(lost);
+    (router.fallback_service(lost), document)
+}
+
+fn seen(facade: &Facade, door: &'static str) -> Observe {
+    Observe {
+        door,
+        metrics: facade.metrics.clone(),
+    }
+}
+
+/// A door's routes, with its layers around them; the first layer here is the innermost.
+fn furnish(facade: &Facade, door: Door, requests: &Room, streams: &Room) -> OpenApiRouter<Facade> {
+    let Door {
+        name,
+        routes,
+        streams: open,
+        refuse,
+        cors,
+    } = door;
+    let routes = routes.layer(from_fn_with_state(requests.clone(), admit));
+    let open = open.layer(from_fn_with_state(streams.clone(), admit));
+    let mut routes = routes
+        .merge(open)
+        .layer(map_response(refuse_method))
+        .layer(from_fn_with_state(refuse, dress))
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(seen(facade, name), observe));
+    if let Some(cors) = cors {
+        routes = routes.layer(cors);
+    }
+    routes
+}
+
+/// The router's own answer to a method that a path does not have; keeps its `Allow` header.
+async fn refuse_method(mut response: Response) -> Response {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && response.extensions().get::<Refusal>().is_none() {
+        response.extensions_mut().insert(Refusal::Method);
+    }
+    response
+}

@@ -1,0 +1,179 @@
+//! What the facade knows of Tasks and Functions without asking: a watch of each, in memory, without bodies and logs.
+//!
+//! Reads come from here; bodies and logs are fetched on demand ([`super::objects`]). Who waits for a Task follows it
+//! ([`View::follow`]) or hears of all changes ([`View::changes`]), and nobody polls.
+
+mod feed;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use tokio::sync::{broadcast, watch};
+
+pub use self::table::{Change, Facet, Faceted, Key, Table};
+use crate::crd::{Function, Task};
+
+/// Changes that a listener may be behind before it is cut off.
+const BACKLOG: usize = 4096;
+
+/// Both views.
+#[derive(Clone, Default)]
+pub struct Views {
+    /// Tasks, without bodies and logs.
+    pub tasks: View<Task>,
+    /// Functions.
+    pub functions: View<Function>,
+}
+
+/// Objects of one kind. Clones share everything.
+pub struct View<K> {
+    inner: Arc<Inner<K>>,
+}
+
+struct Inner<K> {
+    table: RwLock<Table<K>>,
+    followers: Mutex<HashMap<Key, watch::Sender<Option<Arc<K>>>>>,
+    changes: broadcast::Sender<Change<K>>,
+    ready: watch::Sender<bool>,
+}
+
+impl<K> Clone for View<K> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+impl<K: Clone> Default for View<K> {
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                table: RwLock::default(),
+                followers: Mutex::default(),
+                changes: broadcast::Sender::new(BACKLOG),
+                ready: watch::Sender::new(false),
+            }),
+        }
+    }
+}
+
+impl<K: Faceted + Clone> View<K> {
+    /// Reads the table; keep it short, since changes wait meanwhile.
+    pub fn read<T>(&self, read: impl FnOnce(&Table<K>) -> T) -> T {
+        read(&self.inner.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The object with this name.
+    pub fn get(&self, key: &Key) -> Option<Arc<K>> {
+        self.read(|table| table.get(key))
+    }
+
+    /// The objects with this facet, in the order of their names.
+    pub fn by_facet(&self, facet: &Facet) -> Vec<Arc<K>> {
+        self.read(|table| table.by_facet(facet))
+    }
+
+    /// The present state of an object and every later one; states in quick succession may become one. `None` while
+    /// there is no such object.
+    pub fn follow(&self, key: &Key) -> watch::Receiver<Option<Arc<K>>> {
+        let mut followers = self.followers();
+        if let Some(sender) = followers.get(key) {
+            return sender.subscribe();
+        }
+        // Under the lock, so that no change comes between the look and the entry.
+        let (sender, receiver) = watch::channel(self.get(key));
+        followers.insert(key.clone(), sender);
+        receiver
+    }
+
+    /// Every change from now on. Who falls behind by some thousands is told so (`Lagged`).
+    pub fn changes(&self) -> broadcast::Receiver<Change<K>> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Resolves once the view was filled for the first time.
+    pub async fn wait_until_ready(&self) {
+        // The sender lives in `self`.
+        let _ = self.inner.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Followed objects, for metrics and tests.
+    pub fn followed(&self) -> usize {
+        let mut followers = self.followers();
+        followers.retain(|_, sender| !sender.is_closed());
+        followers.len()
+    }
+
+    fn put(&self, object: K) {
+        let change = self.write(|table| table.put(Arc::new(object)));
+        self.tell(change);
+    }
+
+    fn remove(&self, key: &Key) {
+        let change = self.write(|table| table.remove(key));
+        self.tell(change);
+    }
+
+    fn replace(&self, objects: Vec<K>) {
+        for change in self.write(|table| table.replace(objects)) {
+            self.tell(change);
+        }
+        self.inner.ready.send_replace(true);
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut Table<K>) -> T) -> T {
+        write(&mut self.inner.table.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, change: Change<K>) {
+        let Some(object) = change.after.as_ref().or(change.before.as_ref()) else {
+            return;
+        };
+        let key = Key::of(object.as_ref());
+        let mut followers = self.followers();
+        if let Some(sender) = followers.get(&key)
+            && sender.send(change.after.clone()).is_err()
+        {
+            followers.remove(&key);
+        }
+        drop(followers);
+        // Nobody may be listening.
+        let _ = self.inner.changes.send(change);
+    }
+
+    fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<Key, watch::Sender<Option<Arc<K>>>>> {
+        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Faceted for Task {
+    fn facets(&self) -> Vec<Facet> {
+        let namespace = self.metadata.namespace.clone().unwrap_or_default();
+        let pod = self.status.as_ref().and_then(|status| status.pod.as_ref());
+        let function = self.spec.function_ref.as_ref();
+        let function = function.map(|function| Facet::Function(Key::new(&namespace, &function.name)));
+        let found = [
+            self.spec.owner.clone().map(Facet::Owner),
+            self.spec.domain.clone().map(Facet::Domain),
+            pod.and_then(|pod| pod.node.clone()).map(Facet::Node),
+            function,
+            Some(Facet::Namespace(namespace)),
+        ];
+        found.into_iter().flatten().collect()
+    }
+}
+
+impl Faceted for Function {
+    fn facets(&self) -> Vec<Facet> {
+        vec![Facet::Namespace(
+            self.metadata.namespace.clone().unwrap_or_default(),
+        )]
+    }
+}
