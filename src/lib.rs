@@ -16,6 +16,7 @@ pub mod chain;
 pub mod cli;
 pub mod crd;
 pub mod engine;
+pub mod facade;
 pub mod handover;
 pub mod local;
 pub mod runner;

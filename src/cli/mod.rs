@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, and the parts that they share. `main.rs` parses and calls [`run`].
 
+pub mod access_args;
 mod apply;
 mod cancel;
 pub mod connect;

@@ -1,0 +1,2 @@
+//! The REST facade.
+pub mod access;
