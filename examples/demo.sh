@@ -29,7 +29,7 @@ step() {
 
 export KUBECONFIG="$folder/kubeconfig"
 step errand dev --runtime process --apply examples
-"$errand" dev --api-addr 127.0.0.1:0 --kubeconfig "$KUBECONFIG" --runtime process --apply examples \
+"$errand" dev --facade-addr 127.0.0.1:0 --api-addr 127.0.0.1:0 --kubeconfig "$KUBECONFIG" --runtime process --apply examples \
   >"$folder/ready" 2>"$folder/log" &
 plane=$!
 for _ in $(seq 600); do

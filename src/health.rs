@@ -131,7 +131,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let router = router(readiness, metrics, shutdown.clone());
-    Serving::plain(MAX_CONNECTIONS).serve(listener, router, shutdown).await
+    Serving::plain(MAX_CONNECTIONS)
+        .serve(listener, router, shutdown)
+        .await
 }
 
 #[cfg(test)]
@@ -140,9 +142,12 @@ mod tests {
     use crate::engine::metrics::Metrics;
     use axum::body::Body;
     use http_body_util::BodyExt as _;
+    use std::time::Duration;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
         task::JoinHandle,
+        time::timeout,
     };
     use tower::ServiceExt as _;
 

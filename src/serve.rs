@@ -4,9 +4,9 @@
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
+use hyper::server::conn::{http1, http2};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
     service::TowerToHyperService,
 };
 use nix::errno::Errno;
@@ -138,47 +138,70 @@ async fn connection(
     // Small answers must not wait for the client's delayed acknowledgements.
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {
-        return speak(stream, router, streams, shutdown).await;
+        return match timeout(PATIENCE, begins_as_h2(&stream)).await {
+            Ok(Ok(h2)) => speak(stream, h2, router, streams, shutdown).await,
+            Ok(Err(_)) | Err(_) => tracing::debug!("a connection never asked anything"),
+        };
     };
     let handshake = tokio::select! {
         () = shutdown.cancelled() => return,
         handshake = timeout(PATIENCE, acceptor.accept(stream)) => handshake,
     };
     match handshake {
-        Ok(Ok(stream)) => speak(stream, router, streams, shutdown).await,
+        Ok(Ok(stream)) => {
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            speak(stream, h2, router, streams, shutdown).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
+/// True where the client begins with the preface of h2 (RFC 9113, section 3.4) and so has prior knowledge of it.
+async fn begins_as_h2(stream: &TcpStream) -> io::Result<bool> {
+    let mut begin = [0; 3];
+    let length = stream.peek(&mut begin).await?;
+    Ok(length == begin.len() && &begin == b"PRI")
+}
+
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    h2: bool,
     router: Router,
     streams: u32,
     shutdown: CancellationToken,
 ) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD as usize);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(streams)
-        .max_header_list_size(MAX_HEAD)
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .keep_alive_timeout(PATIENCE);
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let (stream, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
+    let ended = if h2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(streams)
+            .max_header_list_size(MAX_HEAD)
+            .keep_alive_interval(Some(Duration::from_secs(30)))
+            .keep_alive_timeout(PATIENCE);
+        let mut connection = pin!(builder.serve_connection(stream, service));
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD as usize);
+        let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
     };
     if let Err(error) = ended {

@@ -131,7 +131,10 @@ fn ready(plane: &Plane) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     let (facade, api, kubeconfig) = (&plane.facade_url, &plane.api_url, plane.kubeconfig.display());
     let token = &plane.token.secret;
-    writeln!(stdout, "ready facade={facade} api={api} kubeconfig={kubeconfig} token={token}")
-        .and_then(|()| stdout.flush())
-        .map_err(Error::Write)
+    writeln!(
+        stdout,
+        "ready facade={facade} api={api} kubeconfig={kubeconfig} token={token}"
+    )
+    .and_then(|()| stdout.flush())
+    .map_err(Error::Write)
 }

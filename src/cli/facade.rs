@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     crd::Duration,
-    facade::{self, access::StaticTokensError, metrics::Metrics},
+    facade::{self, access::static_tokens::StaticTokensError, metrics::Metrics},
     health::{self, Readiness},
     telemetry,
 };
@@ -24,10 +24,20 @@ use crate::{
 #[command(after_help = "Each flag may also be given as the environment variable in brackets.")]
 pub struct Args {
     /// Where the doors are served (plain HTTP)
-    #[arg(long, value_name = "HOST:PORT", env = "ERRAND_FACADE_ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ERRAND_FACADE_ADDR",
+        default_value = "0.0.0.0:8080"
+    )]
     facade_addr: SocketAddr,
     /// Where /livez, /readyz and /metrics are served
-    #[arg(long, value_name = "HOST:PORT", env = "ERRAND_HEALTH_ADDR", default_value = "0.0.0.0:8081")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "ERRAND_HEALTH_ADDR",
+        default_value = "0.0.0.0:8081"
+    )]
     health_addr: SocketAddr,
     /// Serve only this namespace; without it all of them
     #[arg(short, long, value_name = "NAMESPACE", env = "ERRAND_NAMESPACE_ONLY")]
@@ -39,7 +49,12 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", env = "ERRAND_MAX_STREAMS", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
     max_streams: u16,
     /// How long an answer may take, streams and long polls apart; then 503
-    #[arg(long, value_name = "DURATION", env = "ERRAND_REQUEST_TIMEOUT", default_value = "30s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_REQUEST_TIMEOUT",
+        default_value = "30s"
+    )]
     request_timeout: Duration,
     #[command(flatten)]
     access: AccessArgs,
@@ -96,7 +111,14 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     let readiness = Readiness::default();
     let gate = readiness.gate("caches");
     let healthy = health::serve(health, readiness, metrics.clone(), shutdown.clone());
-    let served = facade::run(client, config, doors, metrics, move || gate.open(), shutdown.clone());
+    let served = facade::run(
+        client,
+        config,
+        doors,
+        metrics,
+        move || gate.open(),
+        shutdown.clone(),
+    );
     let ended = tokio::select! {
         ended = served => ended,
         Err(failed) = healthy => Err(failed),
@@ -142,7 +164,12 @@ mod tests {
 
     #[test]
     fn flags_become_the_configuration() {
-        let got = config(&["--namespace=jobs", "--max-requests=8", "--max-streams=9", "--request-timeout=5s"]);
+        let got = config(&[
+            "--namespace=jobs",
+            "--max-requests=8",
+            "--max-streams=9",
+            "--request-timeout=5s",
+        ]);
         let want = facade::Config {
             namespace: Some("jobs".into()),
             requests: 8,

@@ -18,3 +18,5 @@ pub const LABEL_FUNCTION: &str = "errand.dev/function";
 pub const LABEL_ATTEMPT: &str = "errand.dev/attempt";
 /// Node label: network latency in whole milliseconds, for `capabilities.networkLatencyMs`.
 pub const LABEL_LATENCY: &str = "errand.dev/network-latency-ms";
+/// Namespace label: the user or group whose account in the REST facade the namespace is.
+pub const LABEL_ACCOUNT: &str = "errand.dev/account";

@@ -13,7 +13,8 @@ use serde_json::Value;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ComponentsBuilder, InfoBuilder, License, Object, OpenApi, OpenApiBuilder, OpenApiVersion, RefOr, Schema,
+        ComponentsBuilder, InfoBuilder, License, Object, OpenApi, OpenApiBuilder, OpenApiVersion, RefOr,
+        Schema,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -86,7 +87,10 @@ pub fn routes(document: &OpenApi) -> Router {
     let value = serde_json::to_value(document).unwrap_or_default();
     let (json, html): (Arc<str>, Arc<str>) = (value.to_string().into(), page(&value).into());
     Router::new()
-        .route("/openapi.json", get(move || std::future::ready(json_answer(&json))))
+        .route(
+            "/openapi.json",
+            get(move || std::future::ready(json_answer(&json))),
+        )
         .route("/docs", get(move || std::future::ready(page_answer(&html))))
 }
 

@@ -29,8 +29,9 @@ impl FromRequestParts<Facade> for Asker {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, Refusal> {
-        let token = token_of(&parts.headers)
-            .ok_or_else(|| Refusal::Unauthenticated("a token is needed in the header Authorization".into()))?;
+        let token = token_of(&parts.headers).ok_or_else(|| {
+            Refusal::Unauthenticated("a token is needed in the header Authorization".into())
+        })?;
         let caller = facade.access.authenticate(token).await?;
         // For the access log.
         parts.extensions.insert(caller.clone());
@@ -82,9 +83,9 @@ impl<T: DeserializeOwned> FromRequest<Facade> for JsonPayload<T> {
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, Refusal> {
         let Payload(body) = Payload::from_request(request, facade).await?;
-        serde_json::from_slice(&body)
-            .map(Self)
-            .map_err(|error| Refusal::Invalid(format!("the body is not the JSON that is wanted here: {error}")))
+        serde_json::from_slice(&body).map(Self).map_err(|error| {
+            Refusal::Invalid(format!("the body is not the JSON that is wanted here: {error}"))
+        })
     }
 }
 

@@ -42,8 +42,13 @@ pub async fn observe(State(observe): State<Observe>, mut request: Request, next:
     let route = route.as_ref().map_or("", MatchedPath::as_str).to_owned();
     let mut response = next.run(request).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
-    observe.metrics.answered(observe.door, &route, method, status, took);
-    let user = response.extensions().get::<Arc<Caller>>().map(|caller| caller.user.clone());
+    observe
+        .metrics
+        .answered(observe.door, &route, method, status, took);
+    let user = response
+        .extensions()
+        .get::<Arc<Caller>>()
+        .map(|caller| caller.user.clone());
     tracing::info!(
         target: "errand::access", door = observe.door, method, route, status, took_ms = took.as_secs_f64() * 1000.0,
         user, request = id.to_str().unwrap_or_default(), "answered"

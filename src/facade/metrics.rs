@@ -74,7 +74,14 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, door: &'static str, route: &str, method: &'static str, status: u16, took: Duration) {
+    pub fn answered(
+        &self,
+        door: &'static str,
+        route: &str,
+        method: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
         let route = route.to_owned();
         let answer = Answer {
             door,

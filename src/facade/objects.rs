@@ -79,7 +79,8 @@ impl Objects {
     pub async fn merge<K: Object>(&self, key: &Key, patch: Value) -> Result<K, Refusal> {
         let api = self.api::<K>(&key.namespace);
         let params = PatchParams::apply(&self.manager);
-        self.call(api.patch(&key.name, &params, &Patch::Merge(patch))).await
+        self.call(api.patch(&key.name, &params, &Patch::Merge(patch)))
+            .await
     }
 
     /// Merge-patches the status of an object.

@@ -23,7 +23,11 @@ use super::{
 /// The routes of all doors under the layers that hold for them, and the document that describes them.
 pub fn router(facade: &Facade, doors: Vec<Door>, refuse: fn(&Refusal) -> Response) -> (Router, OpenApi) {
     let config = &facade.config;
-    let requests = Room::new(config.requests, Some(config.request_timeout), facade.metrics.open("request"));
+    let requests = Room::new(
+        config.requests,
+        Some(config.request_timeout),
+        facade.metrics.open("request"),
+    );
     let streams = Room::new(config.streams, None, facade.metrics.open("stream"));
     let mut all = OpenApiRouter::with_openapi(docs::head());
     for door in doors {
@@ -71,7 +75,8 @@ fn furnish(facade: &Facade, door: Door, requests: &Room, streams: &Room) -> Open
 
 /// The router's own answer to a method that a path does not have; keeps its `Allow` header.
 async fn refuse_method(mut response: Response) -> Response {
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED && response.extensions().get::<Refusal>().is_none() {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && response.extensions().get::<Refusal>().is_none()
+    {
         response.extensions_mut().insert(Refusal::Method);
     }
     response

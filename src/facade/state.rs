@@ -98,8 +98,7 @@ impl Facade {
             _ = tokio::time::timeout(limit, ended) => {}
             () = self.shutdown.cancelled() => {}
         }
-        let task = follower.borrow().clone();
-        task
+        follower.borrow().clone()
     }
 }
 

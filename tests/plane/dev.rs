@@ -63,12 +63,26 @@ fn a_mistake_in_what_it_is_given_ends_it_with_a_sentence() {
             "already in use; choose another with --api-addr",
         ),
         (
-            vec!["--facade-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--apply", "/nowhere"],
+            vec![
+                "--facade-addr",
+                "127.0.0.1:0",
+                "--api-addr",
+                "127.0.0.1:0",
+                "--apply",
+                "/nowhere",
+            ],
             "could not read /nowhere",
         ),
         (vec!["--token", "ann"], "a token is given as USER=TOKEN"),
         (
-            vec!["--facade-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--data-dir", "/proc/errand"],
+            vec![
+                "--facade-addr",
+                "127.0.0.1:0",
+                "--api-addr",
+                "127.0.0.1:0",
+                "--data-dir",
+                "/proc/errand",
+            ],
             "/proc/errand",
         ),
     ] {

@@ -22,9 +22,11 @@ impl Views {
     /// Keeps both views up to date until shutdown; of one namespace, or of all.
     pub async fn feed(&self, client: Client, namespace: Option<&str>, shutdown: CancellationToken) {
         let tasks = self.tasks.feed(&client, namespace, drop_bulk);
-        let functions = self.functions.feed(&client, namespace, |function: &mut Function| {
-            function.metadata.managed_fields = None;
-        });
+        let functions = self
+            .functions
+            .feed(&client, namespace, |function: &mut Function| {
+                function.metadata.managed_fields = None;
+            });
         tokio::select! {
             _ = async { tokio::join!(tasks, functions) } => {}
             () = shutdown.cancelled() => {}
@@ -34,7 +36,14 @@ impl Views {
 
 impl<K> View<K>
 where
-    K: Faceted + Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Faceted
+        + Resource<Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     async fn feed(&self, client: &Client, namespace: Option<&str>, slim: impl Fn(&mut K)) {
         // Guarded: one object that cannot be read must not keep all others from view.

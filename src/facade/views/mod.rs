@@ -149,7 +149,10 @@ impl<K: Faceted + Clone> View<K> {
     }
 
     fn followers(&self) -> std::sync::MutexGuard<'_, HashMap<Key, watch::Sender<Option<Arc<K>>>>> {
-        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,14 +14,25 @@ fn task(name: &str, version: u32, spec: serde_json::Value) -> Task {
 }
 
 fn names(tasks: &[Arc<Task>]) -> Vec<&str> {
-    tasks.iter().filter_map(|task| task.metadata.name.as_deref()).collect()
+    tasks
+        .iter()
+        .filter_map(|task| task.metadata.name.as_deref())
+        .collect()
 }
 
 #[test]
 fn an_object_is_found_by_name_uid_and_every_facet_until_it_is_gone() {
     let view = View::<Task>::default();
-    view.put(task("a", 1, json!({"functionRef": {"name": "f"}, "owner": "ann", "domain": "d"})));
-    view.put(task("b", 2, json!({"functionRef": {"name": "f"}, "owner": "bob"})));
+    view.put(task(
+        "a",
+        1,
+        json!({"functionRef": {"name": "f"}, "owner": "ann", "domain": "d"}),
+    ));
+    view.put(task(
+        "b",
+        2,
+        json!({"functionRef": {"name": "f"}, "owner": "bob"}),
+    ));
     let facets = [
         (Facet::Namespace("ns".into()), vec!["a", "b"]),
         (Facet::Owner("ann".into()), vec!["a"]),
@@ -32,7 +43,11 @@ fn an_object_is_found_by_name_uid_and_every_facet_until_it_is_gone() {
     for (facet, want) in facets {
         assert_eq!(names(&view.by_facet(&facet)), want, "{facet:?}");
     }
-    assert_eq!(view.read(|table| table.by_uid("uid-a")).map(|task| Key::of(task.as_ref())), Some(Key::new("ns", "a")));
+    assert_eq!(
+        view.read(|table| table.by_uid("uid-a"))
+            .map(|task| Key::of(task.as_ref())),
+        Some(Key::new("ns", "a"))
+    );
     assert_eq!(names(&view.read(|table| table.by_uid_prefix("uid-"))), ["a", "b"]);
     assert_eq!(names(&view.read(|table| table.by_uid_prefix("uid-b"))), ["b"]);
 
@@ -45,8 +60,16 @@ fn an_object_is_found_by_name_uid_and_every_facet_until_it_is_gone() {
 #[test]
 fn a_changed_object_is_found_by_what_it_is_now() {
     let view = View::<Task>::default();
-    view.put(task("a", 1, json!({"external": {"processor": "p"}, "owner": "ann"})));
-    view.put(task("a", 2, json!({"external": {"processor": "p"}, "owner": "bob"})));
+    view.put(task(
+        "a",
+        1,
+        json!({"external": {"processor": "p"}, "owner": "ann"}),
+    ));
+    view.put(task(
+        "a",
+        2,
+        json!({"external": {"processor": "p"}, "owner": "bob"}),
+    ));
     assert!(view.by_facet(&Facet::Owner("ann".into())).is_empty());
     assert_eq!(names(&view.by_facet(&Facet::Owner("bob".into()))), ["a"]);
     assert_eq!(view.read(Table::len), 1);
@@ -60,7 +83,11 @@ async fn a_new_list_takes_the_place_of_everything_and_tells_only_what_changed() 
     }
     let mut changes = view.changes();
     let spec = json!({"external": {"processor": "p"}});
-    view.replace(vec![task("same", 2, spec.clone()), task("new-version", 4, spec.clone()), task("new", 5, spec)]);
+    view.replace(vec![
+        task("same", 2, spec.clone()),
+        task("new-version", 4, spec.clone()),
+        task("new", 5, spec),
+    ]);
     view.wait_until_ready().await;
     let mut told = BTreeSet::new();
     while let Ok(change) = changes.try_recv() {
@@ -86,7 +113,10 @@ async fn a_follower_sees_an_object_come_change_and_go_and_costs_nothing_once_it_
     for version in [1, 2] {
         view.put(task("a", version, spec.clone()));
         follower.changed().await.unwrap();
-        let seen = follower.borrow_and_update().as_ref().and_then(|task| task.metadata.resource_version.clone());
+        let seen = follower
+            .borrow_and_update()
+            .as_ref()
+            .and_then(|task| task.metadata.resource_version.clone());
         assert_eq!(seen, Some(version.to_string()));
     }
     view.put(task("b", 3, spec));

@@ -178,7 +178,10 @@ impl Following {
             self.push("status", &shown);
             self.status = shown;
         }
-        if let Some(progress) = status.progress.filter(|progress| self.progress.as_ref() != Some(progress)) {
+        if let Some(progress) = status
+            .progress
+            .filter(|progress| self.progress.as_ref() != Some(progress))
+        {
             self.push("progress", &progress);
             self.progress = Some(progress);
         }
@@ -212,7 +215,10 @@ impl Following {
             let tail = kept(&status);
             self.at.line = 0;
             if came == Came::InPart {
-                self.push("again", &json!("the live log broke off; this is the log that was kept"));
+                self.push(
+                    "again",
+                    &json!("the live log broke off; this is the log that was kept"),
+                );
             }
             if came == Came::InPart || status.logs.is_some_and(|logs| logs.truncated) {
                 // Its first line is not the first of the log.
@@ -241,7 +247,8 @@ impl Following {
         // A carriage return would end the line of the event too early.
         let text = String::from_utf8_lossy(line).replace('\r', "\u{240d}");
         let id = format!("{}.{}", self.at.attempt, self.at.line);
-        self.waiting.push_back(Event::default().event("log").id(id).data(text));
+        self.waiting
+            .push_back(Event::default().event("log").id(id).data(text));
     }
 
     fn push(&mut self, name: &str, data: &impl serde::Serialize) {

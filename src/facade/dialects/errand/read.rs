@@ -72,7 +72,10 @@ pub async fn list(
     };
     let mut tasks = facade.views.tasks.by_facet(&facet);
     tasks.sort_by_key(|task| std::cmp::Reverse(task.creation_timestamp()));
-    let items = tasks.iter().take(usize::from(limit)).map(|task| Summary::from(task.as_ref()));
+    let items = tasks
+        .iter()
+        .take(usize::from(limit))
+        .map(|task| Summary::from(task.as_ref()));
     Ok(Json(Summaries {
         items: items.collect(),
     }))
@@ -156,7 +159,10 @@ fn replay(task: &Task, result: Option<&TaskResult>) -> Response {
         return (StatusCode::NO_CONTENT, headers).into_response();
     };
     headers.insert(STATUS, HeaderValue::from(result.status));
-    headers.insert(TRUNCATED, HeaderValue::from_static(if result.truncated { "true" } else { "false" }));
+    headers.insert(
+        TRUNCATED,
+        HeaderValue::from_static(if result.truncated { "true" } else { "false" }),
+    );
     if body.is_empty() {
         return (StatusCode::NO_CONTENT, headers).into_response();
     }
@@ -164,8 +170,14 @@ fn replay(task: &Task, result: Option<&TaskResult>) -> Response {
     let media = media.unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, media);
     // What a stranger's function returns must not run as a page of this origin.
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("sandbox"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     (headers, body).into_response()
 }
 
@@ -204,17 +216,33 @@ pub async fn cancel(
 ) -> Result<(StatusCode, Json<Pending>), Refusal> {
     let key = Key::new(namespace, name);
     facade
-        .authorize(&caller, Verb::Patch, Resource::Tasks, &key.namespace, Some(&key.name))
+        .authorize(
+            &caller,
+            Verb::Patch,
+            Resource::Tasks,
+            &key.namespace,
+            Some(&key.name),
+        )
         .await?;
     let task = fetch(&facade, &key).await?;
-    let task = if is_over(&task) { task } else { facade.objects.cancel(&key).await? };
+    let task = if is_over(&task) {
+        task
+    } else {
+        facade.objects.cancel(&key).await?
+    };
     Ok((StatusCode::ACCEPTED, Json(pending(&task))))
 }
 
 /// The Task, without bodies and log, for a caller who may get it.
 pub async fn known(facade: &Facade, caller: &Caller, key: &Key) -> Result<Arc<Task>, Refusal> {
     facade
-        .authorize(caller, Verb::Get, Resource::Tasks, &key.namespace, Some(&key.name))
+        .authorize(
+            caller,
+            Verb::Get,
+            Resource::Tasks,
+            &key.namespace,
+            Some(&key.name),
+        )
         .await?;
     facade.task(key).await?.ok_or_else(|| gone(key))
 }
@@ -222,7 +250,13 @@ pub async fn known(facade: &Facade, caller: &Caller, key: &Key) -> Result<Arc<Ta
 /// The whole Task, for a caller who may get it.
 async fn whole(facade: &Facade, caller: &Caller, key: &Key) -> Result<Task, Refusal> {
     facade
-        .authorize(caller, Verb::Get, Resource::Tasks, &key.namespace, Some(&key.name))
+        .authorize(
+            caller,
+            Verb::Get,
+            Resource::Tasks,
+            &key.namespace,
+            Some(&key.name),
+        )
         .await?;
     fetch(facade, key).await
 }
@@ -235,5 +269,8 @@ async fn fetch(facade: &Facade, key: &Key) -> Result<Task, Refusal> {
 
 /// There is no such Task.
 pub fn gone(key: &Key) -> Refusal {
-    Refusal::NotFound(format!("there is no Task {} in namespace {}", key.name, key.namespace))
+    Refusal::NotFound(format!(
+        "there is no Task {} in namespace {}",
+        key.name, key.namespace
+    ))
 }

@@ -128,7 +128,11 @@ impl From<&Task> for Summary {
             name: task.name_any(),
             namespace: task.namespace().unwrap_or_default(),
             uid: task.uid().unwrap_or_default(),
-            function: task.spec.function_ref.as_ref().map(|function| function.name.clone()),
+            function: task
+                .spec
+                .function_ref
+                .as_ref()
+                .map(|function| function.name.clone()),
             phase: phase(task),
             reason: status.and_then(|status| status.reason.clone()),
             progress: status.and_then(|status| status.progress.as_ref()?.percent),
@@ -163,7 +167,12 @@ mod tests {
 
     #[test]
     fn a_wait_is_a_duration_and_never_longer_than_a_minute() {
-        let limit = |text: &str| Wait { wait: Some(text.into()) }.limit();
+        let limit = |text: &str| {
+            Wait {
+                wait: Some(text.into()),
+            }
+            .limit()
+        };
         assert_eq!(limit("30s"), Ok(Some(Duration::from_secs(30))));
         assert_eq!(limit("2h"), Ok(Some(MAX_WAIT)));
         assert_eq!(Wait::default().limit(), Ok(None));
