@@ -25,14 +25,24 @@ use crate::crd::Task;
 pub struct TaskObject;
 
 impl PartialSchema for TaskObject {
+    /// A place to put the real one in: utoipa's model has no room for all of it.
     fn schema() -> RefOr<Schema> {
-        let versions = Task::crd().spec.versions;
-        let schema = versions.into_iter().next().and_then(|version| version.schema);
-        let schema = schema.and_then(|schema| schema.open_api_v3_schema);
-        let mut value = serde_json::to_value(schema).unwrap_or_default();
-        plain(&mut value);
-        serde_json::from_value(value).map_or_else(|_| Object::new().into(), RefOr::T)
+        Object::new().into()
     }
+}
+
+/// The document as it is served.
+pub fn finished(document: &OpenApi) -> Value {
+    let mut value = serde_json::to_value(document).unwrap_or_default();
+    let versions = Task::crd().spec.versions;
+    let schema = versions.into_iter().next().and_then(|version| version.schema);
+    let schema = schema.and_then(|schema| schema.open_api_v3_schema);
+    let mut task = serde_json::to_value(schema).unwrap_or_default();
+    plain(&mut task);
+    if let Some(place) = value.pointer_mut("/components/schemas/Task") {
+        *place = task;
+    }
+    value
 }
 
 impl ToSchema for TaskObject {
@@ -84,7 +94,7 @@ pub fn head() -> OpenApi {
 
 /// `/openapi.json` and `/docs`.
 pub fn routes(document: &OpenApi) -> Router {
-    let value = serde_json::to_value(document).unwrap_or_default();
+    let value = finished(document);
     let (json, html): (Arc<str>, Arc<str>) = (value.to_string().into(), page(&value).into());
     Router::new()
         .route(

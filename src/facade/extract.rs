@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     access::{Caller, token_of},
+    layers::Identified,
     refusal::Refusal,
     state::Facade,
 };
@@ -33,8 +34,9 @@ impl FromRequestParts<Facade> for Asker {
             Refusal::Unauthenticated("a token is needed in the header Authorization".into())
         })?;
         let caller = facade.access.authenticate(token).await?;
-        // For the access log.
-        parts.extensions.insert(caller.clone());
+        if let Some(identified) = parts.extensions.get::<Identified>() {
+            let _ = identified.0.set(caller.clone());
+        }
         Ok(Self(caller))
     }
 }

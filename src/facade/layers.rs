@@ -1,7 +1,7 @@
 //! What holds for every request of a door: an id, a line in the log, metrics, limits, and refusals in its own shape.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -32,11 +32,17 @@ pub struct Observe {
     pub metrics: Arc<Metrics>,
 }
 
+/// Who asks, once that is known: carried in the request for the line in the log.
+#[derive(Clone, Default)]
+pub struct Identified(pub Arc<OnceLock<Arc<Caller>>>);
+
 /// Gives the request an id, and counts and logs its answer.
 pub async fn observe(State(observe): State<Observe>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(&request);
     request.headers_mut().insert(REQUEST_ID, id.clone());
+    let user = Identified::default();
+    request.extensions_mut().insert(user.clone());
     let method = method_word(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str).to_owned();
@@ -45,10 +51,7 @@ pub async fn observe(State(observe): State<Observe>, mut request: Request, next:
     observe
         .metrics
         .answered(observe.door, &route, method, status, took);
-    let user = response
-        .extensions()
-        .get::<Arc<Caller>>()
-        .map(|caller| caller.user.clone());
+    let user = user.0.get().map(|caller| &*caller.user);
     tracing::info!(
         target: "errand::access", door = observe.door, method, route, status, took_ms = took.as_secs_f64() * 1000.0,
         user, request = id.to_str().unwrap_or_default(), "answered"
@@ -90,12 +93,8 @@ pub async fn dress(State(refuse): State<fn(&Refusal) -> Response>, request: Requ
     let Some(refusal) = response.extensions_mut().remove::<Refusal>() else {
         return response;
     };
-    let caller = response.extensions_mut().remove::<Arc<Caller>>();
     let mut dressed = refuse(&refusal);
     refusal.mark(&mut dressed);
-    if let Some(caller) = caller {
-        dressed.extensions_mut().insert(caller);
-    }
     dressed
 }
 

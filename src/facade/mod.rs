@@ -23,5 +23,8 @@ pub mod views;
 
 pub mod dialects;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::Config;
 pub use run::run;

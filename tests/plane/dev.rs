@@ -12,6 +12,11 @@ const ENDLESS: &str = "apiVersion: errand.dev/v1alpha1\nkind: Task\nmetadata: {n
 fn the_ready_line_says_how_to_reach_it() {
     let dev = Dev::start(&["--token", "admin=s3cret", "--token", "ann=other:dev"]);
     assert!(dev.says("api").starts_with("https://127.0.0.1:"), "{}", dev.ready);
+    assert!(
+        dev.ready.starts_with("ready facade=http://127.0.0.1:"),
+        "{}",
+        dev.ready
+    );
     assert_eq!(Path::new(dev.says("kubeconfig")), dev.kubeconfig());
     assert_eq!(dev.says("token"), "s3cret");
     assert_eq!(
@@ -61,6 +66,10 @@ fn a_mistake_in_what_it_is_given_ends_it_with_a_sentence() {
         (
             vec!["--api-addr", &taken],
             "already in use; choose another with --api-addr",
+        ),
+        (
+            vec!["--api-addr", "127.0.0.1:0", "--facade-addr", &taken],
+            "already in use; choose another with --facade-addr",
         ),
         (
             vec![

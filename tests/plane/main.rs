@@ -7,5 +7,6 @@ mod cli;
 mod dev;
 mod engine;
 mod examples;
+mod facade;
 mod kubectl;
 mod support;

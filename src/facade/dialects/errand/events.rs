@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
     read::{gone, known},
-    wire::Refused,
+    wire::{Refused, StreamEvent},
 };
 use crate::{
     crd::{Progress, Task, TaskStatus},
@@ -52,7 +52,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
         ("name" = String, Path, description = "Task"),
         ("last-event-id" = Option<String>, Header, description = "Id of the last log line that was seen: it goes on after it"),
     ),
-    responses((status = 200, description = "The events", content_type = "text/event-stream", body = String), Refused),
+    responses((status = 200, description = "The events", content_type = "text/event-stream", body = StreamEvent), Refused),
     security(("token" = [])),
 )]
 pub async fn events(

@@ -20,6 +20,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 #[allow(dead_code)] // Only its schema is used; see `super::refuse`.
 pub struct ErrorBody {
     /// What is wrong.
+    #[schema(inline)]
     error: ErrorDetail,
 }
 
@@ -147,6 +148,18 @@ impl From<&Task> for Summary {
 pub struct Summaries {
     /// The Tasks.
     pub items: Vec<Summary>,
+}
+
+/// One server-sent event.
+#[derive(ToSchema)]
+#[allow(dead_code)] // Only its schema is used; see `super::events`.
+pub struct StreamEvent {
+    /// `status`, `progress`, `log`, `again` or `end`.
+    event: String,
+    /// Of a log line: `ATTEMPT.LINE`.
+    id: Option<String>,
+    /// JSON, or the text of a log line.
+    data: String,
 }
 
 /// A Task that has not ended: what its result would be asked of.

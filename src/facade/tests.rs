@@ -1,0 +1,265 @@
+//! The base under a door of its own, on the embedded API.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use futures::stream;
+use kube::{Api, ResourceExt as _, api::PostParams};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::{
+    access::Access,
+    config::Config,
+    dialects, docs,
+    door::Door,
+    extract::{Asker, Payload},
+    metrics::Metrics,
+    objects::Objects,
+    refusal::Refusal,
+    server,
+    state::{Facade, Inner},
+    views::Views,
+};
+use crate::{
+    crd::{self, MAX_BODY_BYTES},
+    health::Exposition as _,
+    local::api::{ApiOptions, ApiServer},
+};
+
+async fn facade(config: Config) -> (Facade, ApiServer) {
+    let server = ApiServer::start(ApiOptions::default()).await.unwrap();
+    let client = server.client();
+    for (_, definition) in crd::definitions() {
+        let api = Api::all(client.clone());
+        let made = api.create(&PostParams::default(), &definition).await;
+        made.unwrap_or_else(|error| panic!("{}: {error}", definition.name_any()));
+    }
+    let facade = Facade::new(Inner {
+        access: Access::new(client.clone(), config.access.clone()),
+        views: Views::default(),
+        objects: Objects::new(client, "test".into(), Duration::from_secs(10)),
+        logs: Arc::new(Semaphore::new(1)),
+        metrics: Arc::new(Metrics::new()),
+        shutdown: CancellationToken::new(),
+        config,
+    });
+    (facade, server)
+}
+
+fn plain(refusal: &Refusal) -> Response {
+    (refusal.status(), format!("test door: {refusal}")).into_response()
+}
+
+/// A door with a route that never answers, one that gives a body back, one that asks who is there, and a stream.
+fn door() -> Door {
+    let mut door = Door::new("test", plain);
+    let routes = Router::new()
+        .route("/never", get(std::future::pending::<()>))
+        .route("/echo", post(async |Payload(body): Payload| body))
+        .route("/who", get(async |Asker(caller): Asker| caller.user.clone()));
+    door.routes = OpenApiRouter::from(routes);
+    let endless = || async {
+        let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"one"))]);
+        Body::from_stream(futures::StreamExt::chain(first, stream::pending()))
+    };
+    door.streams = OpenApiRouter::from(Router::new().route("/stream", get(endless)));
+    door
+}
+
+async fn router(change: impl FnOnce(&mut Config)) -> (Router, Facade, ApiServer) {
+    let mut config = Config::default();
+    change(&mut config);
+    let (facade, server) = facade(config).await;
+    let (router, _) = server::router(&facade, vec![door()], dialects::errand::refuse);
+    (router, facade, server)
+}
+
+async fn ask(router: &Router, request: Request<Body>) -> (u16, HeaderMap, String) {
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    (
+        head.status.as_u16(),
+        head.headers,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+fn a_get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+fn a_post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).body(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_refusal_has_the_shape_of_the_door_at_which_it_happens() {
+    let (router, ..) = router(|_| {}).await;
+    let (status, headers, body) = ask(&router, a_get("/who")).await;
+    let text = "test door: a token is needed in the header Authorization";
+    assert_eq!((status, body.as_str()), (401, text));
+    assert_eq!(headers["www-authenticate"], "Bearer");
+    let (status, headers, body) = ask(&router, a_get("/echo")).await;
+    assert_eq!(
+        (status, body.as_str()),
+        (405, "test door: this method is not allowed here")
+    );
+    assert_eq!(headers["allow"], "POST");
+    let (status, _, body) = ask(&router, a_get("/elsewhere")).await;
+    let text = r#"{"error":{"code":404,"message":"there is nothing at this path"}}"#;
+    assert_eq!((status, body.as_str()), (404, text));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_too_long_becomes_a_503_that_says_when_to_come_back() {
+    let (router, ..) = router(|config| config.request_timeout = Duration::from_secs(7)).await;
+    let (status, headers, body) = ask(&router, a_get("/never")).await;
+    assert_eq!((status, body.as_str()), (503, "test door: no answer within 7 s"));
+    assert_eq!(headers["retry-after"], "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_in_time_is_refused_with_408_and_the_connection_closed() {
+    let (router, ..) = router(|config| config.body_timeout = Duration::from_secs(3)).await;
+    let endless = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let (status, headers, body) = ask(&router, a_post("/echo", endless)).await;
+    let text = "test door: the request did not arrive within 3 seconds";
+    assert_eq!((status, body.as_str()), (408, text));
+    assert_eq!(headers["connection"], "close");
+}
+
+#[tokio::test]
+async fn a_body_may_be_as_long_as_the_limit_and_not_a_byte_longer() {
+    let (router, ..) = router(|_| {}).await;
+    let (status, _, body) = ask(&router, a_post("/echo", "x".repeat(MAX_BODY_BYTES))).await;
+    assert_eq!((status, body.len()), (200, MAX_BODY_BYTES));
+    let (status, _, body) = ask(&router, a_post("/echo", "x".repeat(MAX_BODY_BYTES + 1))).await;
+    let text = format!("test door: the body may have at most {MAX_BODY_BYTES} bytes");
+    assert_eq!((status, body), (413, text));
+}
+
+#[tokio::test]
+async fn one_request_too_many_is_refused_at_once_and_the_place_is_free_again_when_its_client_goes() {
+    let (router, facade, _server) = router(|config| config.requests = 1).await;
+    let held = tokio::spawn(router.clone().oneshot(a_get("/never")));
+    let open = facade.metrics.open("request");
+    while open.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (status, headers, _) = ask(&router, a_post("/echo", "x")).await;
+    assert_eq!((status, headers["retry-after"].to_str().unwrap()), (429, "1"));
+    held.abort();
+    assert!(held.await.unwrap_err().is_cancelled());
+    assert_eq!(ask(&router, a_post("/echo", "x")).await.0, 200);
+    assert_eq!(open.get(), 0);
+}
+
+#[tokio::test]
+async fn streams_have_places_of_their_own_and_hold_them_until_their_body_ends() {
+    let (router, facade, _server) = router(|config| config.streams = 1).await;
+    let stream = router.clone().oneshot(a_get("/stream")).await.unwrap();
+    assert_eq!(stream.status(), StatusCode::OK);
+    assert_eq!(ask(&router, a_get("/stream")).await.0, 429);
+    assert_eq!(ask(&router, a_post("/echo", "x")).await.0, 200);
+    assert_eq!(facade.metrics.open("stream").get(), 1);
+    drop(stream);
+    assert_eq!(facade.metrics.open("stream").get(), 0);
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_clients_id_if_it_is_fit_for_a_log() {
+    let (router, ..) = router(|_| {}).await;
+    let with = |id: &str| {
+        let request = Request::post("/echo").header("x-request-id", id);
+        request.body(Body::empty()).unwrap()
+    };
+    let (_, headers, _) = ask(&router, with("abc-1")).await;
+    assert_eq!(headers["x-request-id"], "abc-1");
+    for unfit in ["", "two words", &"x".repeat(65)] {
+        let (_, headers, _) = ask(&router, with(unfit)).await;
+        assert_eq!(headers["x-request-id"].len(), 32, "{unfit:?}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_door_and_route_and_never_by_what_a_client_wrote() {
+    let (router, facade, _server) = router(|_| {}).await;
+    ask(&router, a_post("/echo", "x")).await;
+    ask(
+        &router,
+        Request::builder()
+            .method("BREW")
+            .uri("/pot-1234")
+            .body(Body::empty())
+            .unwrap(),
+    )
+    .await;
+    let text = facade.metrics.encode().unwrap();
+    for line in [
+        r#"errand_facade_requests_total{door="test",route="/echo",method="POST",status="200"} 1"#,
+        r#"errand_facade_requests_total{door="none",route="",method="other",status="404"} 1"#,
+        r#"errand_facade_request_duration_seconds_count{door="test",route="/echo"} 1"#,
+    ] {
+        assert!(
+            text.lines().any(|other| other == line),
+            "{line} is not in\n{text}"
+        );
+    }
+    assert!(!text.contains("pot-1234") && !text.contains("BREW"), "{text}");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_those_who_can_read_that() {
+    let (router, ..) = router(|_| {}).await;
+    let request = Request::post("/echo").header("accept-encoding", "gzip");
+    let response = router
+        .oneshot(request.body(Body::from("a".repeat(10_000))).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    assert!(to_bytes(response.into_body(), 1000).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_refers_to_nothing_that_is_not_there() {
+    let (facade, _server) = facade(Config::default()).await;
+    let (router, document) = server::router(&facade, dialects::doors(), dialects::errand::refuse);
+    let (status, headers, body) = ask(&router, a_get("/openapi.json")).await;
+    assert_eq!(
+        (status, headers["content-type"].to_str().unwrap()),
+        (200, "application/json")
+    );
+    assert_eq!(body, docs::finished(&document).to_string());
+    let value: serde_json::Value = serde_json::from_str(&body).unwrap();
+    for part in body.split("\"$ref\":\"#").skip(1) {
+        let pointer = part.split('"').next().unwrap();
+        assert!(
+            value.pointer(pointer).is_some(),
+            "{pointer} is not in the document"
+        );
+    }
+    let spec = value.pointer("/components/schemas/Task/properties/spec/properties/functionRef");
+    assert!(spec.is_some(), "the schema of a Task is that of its definition");
+    let (status, headers, page) = ask(&router, a_get("/docs")).await;
+    assert_eq!(
+        (status, headers["content-security-policy"].to_str().unwrap()),
+        (200, "default-src 'none'; style-src 'unsafe-inline'")
+    );
+    for (path, _) in value["paths"].as_object().unwrap() {
+        assert!(
+            page.contains(&format!("{path}</code>")),
+            "{path} is not on the page"
+        );
+    }
+}

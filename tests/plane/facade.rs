@@ -1,0 +1,312 @@
+//! The facade of `errand dev` as its clients meet it: Errand's own door, denials, hostile connections.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Dev, wait_for,
+    wire::{self, Answer, ask},
+};
+
+const ADMIN: &str = "authorization: Bearer s3cret\r\n";
+const ANN: &str = "authorization: annie\r\n";
+
+fn start() -> Dev {
+    Dev::start(&["--token", "admin=s3cret", "--token", "ann=annie:dev"])
+}
+
+fn task(dev: &Dev, name: &str, command: &str) {
+    let command = json!(["sh", "-c", command]);
+    dev.apply(
+        &json!({
+            "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": name},
+            "spec": {"function": {"container": {"image": "i", "command": command}}},
+        })
+        .to_string(),
+    );
+}
+
+fn get(dev: &Dev, path: &str, headers: &str) -> Answer {
+    ask(dev.says("facade"), &format!("GET {path}"), headers, b"")
+}
+
+const TASKS: &str = "/errand/v1/namespaces/default/tasks";
+
+/// The events of a stream: name, id, data.
+fn events(answer: &Answer) -> Vec<(String, String, String)> {
+    let field = |event: &str, name: &str| {
+        let prefix = format!("{name}: ");
+        let lines = event.lines().filter_map(|line| line.strip_prefix(&prefix));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let text = answer.text();
+    let blocks = text.split("\n\n").filter(|block| block.starts_with("event: "));
+    blocks
+        .map(|block| (field(block, "event"), field(block, "id"), field(block, "data")))
+        .collect()
+}
+
+#[test]
+fn a_task_is_followed_read_and_listed_with_a_token_and_no_kubeconfig() {
+    let dev = start();
+    task(&dev, "counts", "echo ::progress 50 half; echo first; echo second");
+    let stream = get(&dev, &format!("{TASKS}/counts/events"), ADMIN);
+    assert_eq!(
+        (stream.status(), stream.header("content-type")),
+        (200, Some("text/event-stream"))
+    );
+    let seen = events(&stream);
+    let lines: Vec<_> = seen
+        .iter()
+        .filter(|event| event.0 == "log")
+        .map(|event| (&*event.1, &*event.2))
+        .collect();
+    assert_eq!(lines, [("1.1", "first"), ("1.2", "second")]);
+    let (name, _, end) = seen.last().unwrap();
+    let end: Value = serde_json::from_str(end).unwrap();
+    assert_eq!(
+        (name.as_str(), &end["phase"], &end["attempt"]),
+        ("end", &json!("Succeeded"), &json!(1))
+    );
+
+    let again = get(
+        &dev,
+        &format!("{TASKS}/counts/events"),
+        &format!("{ADMIN}last-event-id: 1.1\r\n"),
+    );
+    let lines: Vec<_> = events(&again)
+        .into_iter()
+        .filter(|event| event.0 == "log")
+        .collect();
+    assert_eq!(lines, [("log".into(), "1.2".into(), "second".into())]);
+
+    let log = get(&dev, &format!("{TASKS}/counts/log"), ADMIN);
+    assert!(log.text().ends_with("first\nsecond\n"), "{log:?}");
+    let whole = get(&dev, &format!("{TASKS}/counts?wait=30s"), ADMIN).json();
+    assert_eq!(
+        (&whole["kind"], &whole["status"]["phase"]),
+        (&json!("Task"), &json!("Succeeded"))
+    );
+    let list = get(&dev, TASKS, ADMIN).json();
+    assert_eq!(
+        (&list["items"][0]["name"], &list["items"][0]["phase"]),
+        (&json!("counts"), &json!("Succeeded"))
+    );
+}
+
+#[test]
+fn a_result_is_waited_for_and_comes_back_byte_for_byte() {
+    let dev = start();
+    task(&dev, "bytes", r"printf '\000\001\377'");
+    let result = get(&dev, &format!("{TASKS}/bytes/result?wait=60s"), ADMIN);
+    assert_eq!(
+        (result.status(), result.body.as_slice()),
+        (200, [0, 1, 255].as_slice())
+    );
+    assert_eq!(result.header("errand-phase"), Some("Succeeded"));
+    assert_eq!(result.header("errand-result-status"), Some("200"));
+    assert_eq!(result.header("x-content-type-options"), Some("nosniff"));
+
+    task(&dev, "slow", "sleep 300");
+    let pending = get(&dev, &format!("{TASKS}/slow/result?wait=10ms"), ADMIN);
+    assert_eq!(pending.status(), 202, "{pending:?}");
+    let cancelled = ask(
+        dev.says("facade"),
+        &format!("POST {TASKS}/slow/cancel"),
+        ADMIN,
+        b"",
+    );
+    assert_eq!(cancelled.status(), 202, "{cancelled:?}");
+    let gone = get(&dev, &format!("{TASKS}/slow?wait=60s"), ADMIN).json();
+    assert_eq!(gone["status"]["phase"], "Cancelled");
+}
+
+#[test]
+fn kubernetes_decides_who_may_what_and_a_revoked_right_ends_soon() {
+    let dev = start();
+    task(&dev, "mine", "true");
+    let refused = |headers: &str, path: &str| {
+        let answer = get(&dev, path, headers);
+        (
+            answer.status(),
+            answer.json()["error"]["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    let one = format!("{TASKS}/mine");
+    assert_eq!(
+        refused("", &one),
+        (401, "a token is needed in the header Authorization".into())
+    );
+    assert_eq!(
+        refused("authorization: Bearer nobody\r\n", &one),
+        (401, "the token is not valid, or has ended".into())
+    );
+    assert_eq!(
+        refused(ANN, TASKS),
+        (
+            403,
+            "user \"ann\" cannot list tasks in namespace \"default\"".into()
+        )
+    );
+    dev.apply(
+        r#"
+{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: reader, namespace: default},
+ rules: [{apiGroups: [errand.dev], resources: [tasks], verbs: [get, list]}]}
+---
+{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: readers, namespace: default},
+ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader},
+ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: dev}]}
+"#,
+    );
+    let status = |path: &str| get(&dev, path, ANN).status();
+    wait_for(
+        "the new right",
+        || dev.log(),
+        || (status(&one) == 200).then_some(()),
+    );
+    assert_eq!(status("/errand/v1/namespaces/kube-system/tasks/mine"), 403);
+    assert_eq!(
+        ask(dev.says("facade"), &format!("POST {one}/cancel"), ANN, b"").status(),
+        403
+    );
+    dev.kubectl(&["delete", "rolebinding", "readers"]).ok();
+    wait_for(
+        "the end of the right",
+        || dev.log(),
+        || (status(&one) == 403).then_some(()),
+    );
+}
+
+#[test]
+fn what_is_malformed_gets_a_sentence() {
+    let dev = start();
+    for (path, code) in [
+        (format!("{TASKS}/no-such-task"), 404),
+        (format!("{TASKS}/UPPER%20case"), 404),
+        (format!("{TASKS}/x?wait=soon"), 400),
+        (format!("{TASKS}?limit=0"), 400),
+        (format!("{TASKS}?limit=many"), 400),
+        ("/errand/v1/namespaces/default/tasks/%ff".into(), 400),
+    ] {
+        let answer = get(&dev, &path, ADMIN);
+        assert_eq!(
+            (answer.status(), &answer.json()["error"]["code"]),
+            (code, &json!(code)),
+            "{path}: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn connections_that_are_slow_silent_or_garbled_keep_nobody_else_out() {
+    let dev = start();
+    let url = dev.says("facade");
+    let silent: Vec<_> = (0..50).map(|_| wire::connect(url)).collect();
+    let slow: Vec<_> = (0..50)
+        .map(|_| {
+            let mut stream = wire::connect(url);
+            stream.write_all(b"GET /docs HTTP/1.1\r\nhost: te").unwrap();
+            stream
+        })
+        .collect();
+    for garbled in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(),
+        b"GET  HTTP/9.9\r\n\r\n",
+        b"\r\n\r\n\0\0\0\0",
+        b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut stream = wire::connect(url);
+        stream.write_all(garbled).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        // The other side may reset the connection.
+        let _ = stream.read_to_end(&mut answer);
+        assert!(
+            !answer.starts_with(b"HTTP/1.1 2"),
+            "{}: {}",
+            garbled.escape_ascii(),
+            answer.escape_ascii()
+        );
+    }
+    assert_eq!(get(&dev, TASKS, ADMIN).status(), 200);
+    drop((silent, slow));
+}
+
+#[test]
+fn a_stream_ends_properly_when_the_process_is_told_to_stop() {
+    let mut dev = start();
+    task(&dev, "endless", "echo on; sleep 300");
+    let mut stream = wire::connect(dev.says("facade"));
+    let head = format!("GET {TASKS}/endless/events HTTP/1.1\r\nhost: x\r\n{ADMIN}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    let mut chunk = [0; 4096];
+    while !seen.windows(8).any(|window| window == b"data: on") {
+        let length = stream.read(&mut chunk).unwrap();
+        assert_ne!(length, 0, "{}", seen.escape_ascii());
+        seen.extend_from_slice(&chunk[..length]);
+    }
+    let (code, _) = dev.stop_by(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{}", dev.log());
+    stream.read_to_end(&mut seen).unwrap();
+    assert!(
+        seen.ends_with(b"\r\n0\r\n\r\n"),
+        "the last chunk is missing: {}",
+        seen.escape_ascii()
+    );
+}
+
+#[test]
+fn schemathesis_finds_nothing_that_the_document_does_not_say() {
+    let dev = start();
+    task(&dev, "done", "echo done");
+    get(&dev, &format!("{TASKS}/done?wait=60s"), ADMIN);
+    let tool = Command::new("tests/support/tool.sh")
+        .arg("schemathesis")
+        .output()
+        .unwrap();
+    assert!(tool.status.success(), "{}", String::from_utf8_lossy(&tool.stderr));
+    let tool = String::from_utf8(tool.stdout).unwrap();
+    let config = dev.folder().join("schemathesis.toml");
+    std::fs::write(
+        &config,
+        "[parameters]\n\"path.namespace\" = \"default\"\n\"path.name\" = \"done\"\n",
+    )
+    .unwrap();
+    let document = format!("{}/openapi.json", dev.says("facade"));
+    // Once with names of things that are there, once with anything.
+    for config in [Some(&config), None] {
+        let mut command = Command::new(tool.trim());
+        if let Some(config) = config {
+            command.arg("--config-file").arg(config);
+        }
+        let ran = command
+            .args([
+                "run",
+                &document,
+                "--header",
+                "Authorization: Bearer s3cret",
+                "--max-examples",
+                "20",
+            ])
+            .args(["--request-timeout", "70", "--no-color", "--seed", "1"])
+            .current_dir(dev.folder())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(
+            ran.status.success(),
+            "{said}\n{}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        assert!(!said.contains("Unresolvable"), "{said}");
+    }
+}
