@@ -256,7 +256,7 @@ mod tests {
             assert!(futures::poll!(one).is_pending());
         }
         drop(asking.remove(0));
-        oracle.gate.add_permits(1);
+        oracle.gate.add_permits(5);
         let answers: Vec<usize> = futures::future::try_join_all(asking).await.unwrap();
         assert_eq!((answers, oracle.calls.load(Ordering::SeqCst)), (vec![1; 4], 1));
         assert_eq!(oracle.answers.sizes(), (1, 0));

@@ -20,7 +20,7 @@ pub enum AccessError {
     /// No namespace stands for the caller: a sentence.
     #[error("{0}")]
     NoNamespace(String),
-    /// The API server was asked and did not answer. Never kept: the next request asks again.
+    /// The API server was asked and did not answer. Never kept: the next request asks again. Nothing was logged.
     #[error("could not {attempt}")]
     Unavailable {
         /// What was attempted.

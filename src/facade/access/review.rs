@@ -30,7 +30,6 @@ async fn call<T>(
         Ok(Err(error)) => Unanswered::Call(error),
         Err(_) => Unanswered::TimedOut(limit),
     };
-    tracing::warn!(error = crate::chain::chain(&unanswered), "could not {attempt}");
     Err(AccessError::Unavailable {
         attempt,
         source: Arc::new(unanswered),

@@ -149,6 +149,12 @@ impl ApiServer {
         kube::Client::new(service, "default")
     }
 
+    /// A service account token with any end, where requests for one cannot be that short.
+    #[cfg(test)]
+    pub(crate) fn issue_token(&self, binding: &auth::tokens::Binding<'_>) -> String {
+        auth::tokens::issue(&self.inner.core, binding).unwrap()
+    }
+
     /// Certificate of the authority, PEM: what clients of [`ApiServer::serve`] trust.
     pub fn authority_pem(&self) -> &str {
         &self.inner.authority.certificate

@@ -1,9 +1,11 @@
 //! Bearer tokens: a fixed table, and tokens of service accounts bound to an audience, an expiry and maybe a pod.
 //!
-//! Service account tokens are random, not signed: this server alone has to recognise them. It keeps their digests
-//! among its objects, where no path of the API leads, so that they live as long as the data folder.
+//! Service account tokens have the form of a JWT (RFC 7519), since their holders read the claims, but the third part is
+//! random and no signature: this server alone has to recognise them. It keeps digests of whole tokens among its
+//! objects, where no path of the API leads, so that they live as long as the data folder.
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -124,13 +126,10 @@ fn key() -> Arc<str> {
 /// # Errors
 /// A data folder that does not take it.
 pub fn issue(core: &Core, binding: &Binding<'_>) -> Result<String> {
-    let secret = format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    );
+    let id = uuid::Uuid::new_v4().to_string();
+    let secret = jwt(binding, &id, jiff::Timestamp::now());
     let record = json!({
-        "metadata": {"name": hex(&digest(&secret)), "uid": uuid::Uuid::new_v4().to_string()},
+        "metadata": {"name": hex(&digest(&secret)), "uid": id},
         "namespace": binding.namespace,
         "account": binding.account,
         "accountUid": binding.account_uid,
@@ -140,6 +139,36 @@ pub fn issue(core: &Core, binding: &Binding<'_>) -> Result<String> {
     });
     core.store.write(|writer| writer.put(&key(), &[], record))?;
     Ok(secret)
+}
+
+/// The claims that kube-apiserver writes too, under an `alg` that no verifier of signatures takes for one of its own.
+fn jwt(binding: &Binding<'_>, id: &str, now: jiff::Timestamp) -> String {
+    let mut about = json!({
+        "namespace": binding.namespace,
+        "serviceaccount": {"name": binding.account, "uid": binding.account_uid},
+    });
+    if let Some((name, uid)) = binding.pod {
+        about["pod"] = json!({"name": name, "uid": uid});
+    }
+    let claims = json!({
+        "aud": binding.audiences,
+        "exp": binding.expires.as_second(),
+        "iat": now.as_second(),
+        "iss": API_AUDIENCE,
+        "jti": id,
+        "kubernetes.io": about,
+        "nbf": now.as_second(),
+        "sub": format!("system:serviceaccount:{}:{}", binding.namespace, binding.account),
+    });
+    let head = json!({"alg": "errand.dev/lookup", "typ": "JWT"});
+    let random = [*uuid::Uuid::new_v4().as_bytes(), *uuid::Uuid::new_v4().as_bytes()].concat();
+    let text = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    format!(
+        "{}.{}.{}",
+        text(&head),
+        text(&claims),
+        URL_SAFE_NO_PAD.encode(random)
+    )
 }
 
 fn bound(core: &Core, digest: &[u8; 32], now: jiff::Timestamp) -> Option<Bearer> {

@@ -1,4 +1,5 @@
 //! Who gets in, and what they may do.
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -69,6 +70,15 @@ async fn service_account_tokens_end_with_what_they_are_bound_to() {
     let (code, issued) = wire.post(&path, request("errand")).await;
     assert_eq!(code, 201);
     let token = issued["status"]["token"].as_str().unwrap().to_owned();
+    let claims = claims(&token);
+    assert_eq!(
+        (&claims["aud"], &claims["sub"], &claims["kubernetes.io"]["pod"]),
+        (
+            &json!(["errand"]),
+            &"system:serviceaccount:default:robot".into(),
+            &json!({"name": "p", "uid": pod["metadata"]["uid"]})
+        )
+    );
     let review = |audiences: Value| {
         let body = json!({"spec": {"token": token, "audiences": audiences}});
         let wire = &wire;
@@ -113,4 +123,12 @@ async fn service_account_tokens_end_with_what_they_are_bound_to() {
     assert_eq!(review(json!(["errand"])).await["status"]["authenticated"], false);
     let short = json!({"spec": {"expirationSeconds": 5}}).to_string();
     assert_eq!(wire.refused("POST", &path, &[JSON], short).await.0, 422);
+}
+
+/// What the middle of a token says.
+fn claims(token: &str) -> Value {
+    let [_, claims, _] = token.split('.').collect::<Vec<_>>()[..] else {
+        panic!("not three parts: {token}")
+    };
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
 }
