@@ -1,4 +1,4 @@
-//! API server, scheduler, node controllers and nodes of a test's world, on the process runtime.
+//! API server, scheduler, node controllers and nodes of a test's world.
 
 use std::{collections::HashMap, fs, path::Path, sync::Mutex, time::Duration};
 
@@ -30,7 +30,13 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn start(folder: &Path, nodes: &[NodeSpec]) -> Self {
+    /// Nodes run processes, or the containers of the engine at `docker_host`.
+    pub async fn start(
+        folder: &Path,
+        nodes: &[NodeSpec],
+        docker_host: Option<&str>,
+        events: EventLevel,
+    ) -> Self {
         let image = folder.join("image");
         fs::create_dir_all(&image).unwrap();
         if fs::hard_link(ERRAND, image.join("errand")).is_err() {
@@ -53,7 +59,7 @@ impl Ground {
         }
         let stop = CancellationToken::new();
         let scheduler = SchedulerOptions {
-            events: EventLevel::Warnings,
+            events,
             ..SchedulerOptions::default()
         };
         tokio::spawn(scheduler::run(
@@ -62,7 +68,7 @@ impl Ground {
             stop.clone().cancelled_owned(),
         ));
         let lifecycle = NodeLifecycleOptions {
-            events: EventLevel::Warnings,
+            events,
             ..NodeLifecycleOptions::default()
         };
         tokio::spawn(node_lifecycle::run(
@@ -77,11 +83,15 @@ impl Ground {
         };
         for spec in nodes {
             let mut options = NodeOptions::new(&spec.name, folder.join(&spec.name));
-            options.runtime = RuntimeChoice::Process;
+            options.runtime = match docker_host {
+                Some(_) => RuntimeChoice::Docker,
+                None => RuntimeChoice::Process,
+            };
+            options.docker_host = docker_host.map(str::to_owned);
             options.labels = spec.labels.clone();
             options.images.insert(RUNNER_IMAGE.to_owned(), image.clone());
             options.logs = logs.clone();
-            options.events = EventLevel::Warnings;
+            options.events = events;
             options.max_pods = 1000;
             options.shutdown_grace = Duration::from_millis(100);
             let run = node::run(client.clone(), options, ground.stop.clone().cancelled_owned());

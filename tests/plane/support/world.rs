@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Debug, future::Future, path::Path, sync::A
 use errand::{
     crd::{self, Function, Phase, Task, TaskResult},
     engine::{self, Config, Delivery, Runner, metrics::Metrics},
+    local::events::EventLevel,
 };
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod},
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     PATIENCE,
+    docker::DockerEngine,
     fault::{Faults, with_faults},
 };
 
@@ -34,6 +36,10 @@ pub struct Setup {
     pub start_engine: bool,
     /// Faults that the engine's client meets.
     pub fault: Option<Faults>,
+    /// The nodes run containers of this engine instead of processes.
+    pub docker: Option<Arc<DockerEngine>>,
+    /// Events of scheduler and nodes.
+    pub events: EventLevel,
 }
 
 /// A node.
@@ -60,6 +66,7 @@ pub struct World {
     folder: TempDir,
     engine: Option<Engine>,
     plane: super::ground::Ground,
+    docker: Option<Arc<DockerEngine>>,
 }
 
 /// A running engine.
@@ -91,6 +98,13 @@ impl Drop for World {
             engine.stop.cancel();
         }
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.plane.stop()));
+        if let Some(docker) = self.docker.as_ref().filter(|_| !std::thread::panicking()) {
+            assert_eq!(
+                docker.containers(self.folder.path()),
+                [""; 0],
+                "containers are left behind"
+            );
+        }
     }
 }
 
@@ -110,15 +124,19 @@ impl World {
             engine: config(),
             start_engine: true,
             fault: None,
+            docker: None,
+            events: EventLevel::Warnings,
         };
         change(&mut setup);
-        let plane = super::ground::Ground::start(folder.path(), &setup.nodes).await;
+        let host = setup.docker.as_ref().map(|docker| docker.host.as_str());
+        let plane = super::ground::Ground::start(folder.path(), &setup.nodes, host, setup.events).await;
         let mut world = Self {
             client: plane.client(),
             config: setup.engine,
             folder,
             engine: None,
             plane,
+            docker: setup.docker,
         };
         if setup.start_engine {
             let client = match setup.fault {
