@@ -13,7 +13,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, EvictParams, ListParams, LogParams, Patch, PatchParams,
+        PostParams,
+    },
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -372,6 +375,38 @@ impl World {
                 .await
                 .unwrap();
         }
+    }
+
+    /// Asks the API to evict all pods, as `kubectl drain` does.
+    pub async fn evict_pods(&self) {
+        for pod in self.pods().await {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
+            let evicted = api.evict(&pod.name_any(), &EvictParams::default()).await;
+            evicted.unwrap();
+        }
+    }
+
+    /// Writes into the status of all pods, as another kubelet would.
+    pub async fn patch_pods_status(&self, status: Value) {
+        for pod in self.pods().await {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
+            let patch = Patch::Merge(json!({"status": status}));
+            let patched = api
+                .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+                .await;
+            patched.unwrap();
+        }
+    }
+
+    /// Waits until the pod of an attempt is there.
+    pub async fn pod_of_attempt(&self, attempt: u32) {
+        let attempt = attempt.to_string();
+        self.poll(&format!("the pod of attempt {attempt}"), || async {
+            let pods = self.pods().await;
+            let is = |pod: &Pod| pod.labels().get(crd::LABEL_ATTEMPT) == Some(&attempt);
+            pods.iter().any(is).then_some(())
+        })
+        .await;
     }
 
     /// Waits until the container of a Task has said something.
