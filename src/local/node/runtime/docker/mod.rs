@@ -26,7 +26,8 @@ use tokio::sync::oneshot;
 
 use super::process::leftovers::{self, Owner};
 use super::{
-    ContainerConfig, Exit, ImageOutcome, LogHandle, PodKey, RuntimeError, StartFailure, Started, StopSignal,
+    ContainerConfig, Exit, ImageNeeded, LogHandle, PodKey, RuntimeError, Security, StartFailure, Started,
+    StopSignal,
 };
 use crate::local::node::images::{self, PullPolicy};
 pub use log::DockerLog;
@@ -170,51 +171,26 @@ impl DockerRuntime {
         }
     }
 
-    /// Pulls the image if its policy says so.
-    pub async fn ensure_image(&self, container: &ContainerConfig) -> Result<ImageOutcome, StartFailure> {
-        let image = full_name(&container.image);
-        let here = self.image_user(&image).await?;
-        let (user, outcome) = match (here, container.pull_policy) {
-            (Some((id, user)), PullPolicy::Never | PullPolicy::IfNotPresent) => {
-                (user, ImageOutcome::Present(id))
+    /// What the pull policy makes of the image's presence.
+    pub async fn image_needed(&self, container: &ContainerConfig) -> Result<ImageNeeded, StartFailure> {
+        let here = self.image_user(&full_name(&container.image)).await?;
+        match (here, container.pull_policy) {
+            (Some(user), PullPolicy::Never | PullPolicy::IfNotPresent) => {
+                check_user(&container.security, &user)?;
+                Ok(ImageNeeded::Present)
             }
             (None, PullPolicy::Never) => {
                 let (reason, message) = PullPolicy::Never.absent(&container.image);
-                return Err(StartFailure::Image { reason, message });
+                Err(StartFailure::Image { reason, message })
             }
-            (None, PullPolicy::IfNotPresent) | (_, PullPolicy::Always) => {
-                self.pull(&image).await?;
-                let pulled = self.image_user(&image).await?;
-                let (id, user) =
-                    pulled.ok_or_else(|| image_failure("the image is not there after its pull"))?;
-                (user, ImageOutcome::Pulled(id))
-            }
-        };
-        let as_root = match container.security.user {
-            Some(user) => user == 0,
-            None => matches!(user.split(':').next(), None | Some("" | "0" | "root")),
-        };
-        if container.security.run_as_non_root && as_root {
-            let message = "container has runAsNonRoot and image will run as root".to_owned();
-            return Err(StartFailure::Config(message));
-        }
-        Ok(outcome)
-    }
-
-    /// Id and user of an image that is here.
-    async fn image_user(&self, image: &str) -> Result<Option<(String, String)>, StartFailure> {
-        match self.docker.inspect_image(image).await {
-            Ok(found) => {
-                let user = found.config.and_then(|config| config.user).unwrap_or_default();
-                Ok(Some((found.id.unwrap_or_default(), user)))
-            }
-            Err(error) if code_of(&error) == Some(404) => Ok(None),
-            Err(error) => Err(image_failure(&sentence(&error))),
+            (None, PullPolicy::IfNotPresent) | (_, PullPolicy::Always) => Ok(ImageNeeded::Pull),
         }
     }
 
-    async fn pull(&self, image: &str) -> Result<(), StartFailure> {
-        let options = CreateImageOptionsBuilder::new().from_image(image).build();
+    /// Pulls the image.
+    pub async fn pull(&self, container: &ContainerConfig) -> Result<(), StartFailure> {
+        let image = full_name(&container.image);
+        let options = CreateImageOptionsBuilder::new().from_image(&image).build();
         let mut progress = self.docker.create_image(Some(options), None, None).boxed();
         while let Some(step) = progress.next().await {
             match step {
@@ -226,7 +202,20 @@ impl DockerRuntime {
                 Err(error) => return Err(image_failure(&sentence(&error))),
             }
         }
-        Ok(())
+        let user = self.image_user(&image).await?;
+        let user = user.ok_or_else(|| image_failure("the image is not there after its pull"))?;
+        check_user(&container.security, &user)
+    }
+
+    /// The user of an image that is here.
+    async fn image_user(&self, image: &str) -> Result<Option<String>, StartFailure> {
+        match self.docker.inspect_image(image).await {
+            Ok(found) => Ok(Some(
+                found.config.and_then(|config| config.user).unwrap_or_default(),
+            )),
+            Err(error) if code_of(&error) == Some(404) => Ok(None),
+            Err(error) => Err(image_failure(&sentence(&error))),
+        }
     }
 
     /// Makes and starts a container.
@@ -358,6 +347,19 @@ impl DockerRuntime {
             Err(error) => tracing::warn!(%error, "containers not removed"),
         }
     }
+}
+
+/// `runAsNonRoot`, seen from the container's user and that of its image.
+fn check_user(security: &Security, image_user: &str) -> Result<(), StartFailure> {
+    let as_root = match security.user {
+        Some(user) => user == 0,
+        None => matches!(image_user.split(':').next(), None | Some("" | "0" | "root")),
+    };
+    if security.run_as_non_root && as_root {
+        let message = "container has runAsNonRoot and image will run as root".to_owned();
+        return Err(StartFailure::Config(message));
+    }
+    Ok(())
 }
 
 /// The engine's own sentence.
