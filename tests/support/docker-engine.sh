@@ -3,7 +3,8 @@
 #
 #   docker-engine.sh start DIR            starts dockerd with data, state, socket and a bridge of its own; prints the
 #                                         socket's address
-#   docker-engine.sh image DIR TAG ROOT   makes an image FROM scratch of the folder ROOT
+#   docker-engine.sh image DIR TAG ROOT INSTRUCTION
+#                                         makes an image of FROM scratch, the folder ROOT and a Dockerfile's instruction
 #   docker-engine.sh tools DIR TAG        makes an image FROM scratch of a static busybox
 #   docker-engine.sh stop DIR             stops it and takes away what it made outside of DIR
 #
@@ -74,7 +75,7 @@ install() {
 
 image() {
     tar -C "$2" --owner=0 --group=0 -c . |
-        docker -H "unix://$dir/docker.sock" import -c "ENV PATH=/bin" - "$1" >/dev/null || fail "no image $1 could be made"
+        docker -H "unix://$dir/docker.sock" import -c "$3" - "$1" >/dev/null || fail "no image $1 could be made"
 }
 
 tools() {
@@ -86,7 +87,7 @@ tools() {
     cp /bin/busybox "$root/bin/busybox"
     for name in sh cat echo sleep dd httpd wget ls touch grep id hostname; do ln -sf busybox "$root/bin/$name"; done
     echo served >"$root/www/index.html"
-    image "$1" "$root"
+    image "$1" "$root" "ENV PATH=/bin"
 }
 
 stop() {
@@ -118,7 +119,7 @@ end() {
 
 case $action in
 start) start ;;
-image) image "${3:?a tag}" "${4:?a folder}" ;;
+image) image "${3:?a tag}" "${4:?a folder}" "${5:?an instruction}" ;;
 tools) tools "${3:?a tag}" ;;
 watch) watch "${3:?a process}" ;;
 stop) stop ;;

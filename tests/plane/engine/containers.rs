@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use errand::crd::{Phase, TaskStatus};
+use errand::{
+    crd::{Phase, TaskStatus},
+    engine::Delivery,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
     docker::{DockerEngine, TOOLS},
+    ground::{self, RUNNER_IMAGE},
     world::World,
 };
 
@@ -94,6 +98,26 @@ async fn a_command_runs_in_its_image_under_the_supervisor() {
     assert!(tail.ends_with("err\n") && tail.contains("www\n"), "{tail}");
     assert!(status.pod.unwrap().ip.is_some());
     world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn input_reaches_the_container_as_files_and_as_a_variable() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let world = world(&docker).await;
+    let mut spec = script("cat $ERRAND_INPUT_DIR/body");
+    spec["input"] = json!({"bodyBase64": "/wAK"});
+    world.task("binary", spec).await;
+    let mut spec = script("cat $ERRAND_INPUT_DIR/query; echo \" $ERRAND_INPUT $1\"");
+    spec["input"] = json!({"body": "text", "query": "a=b", "args": ["zero", "one"]});
+    world.task("text", spec).await;
+    let binary = world.succeeded("binary").await;
+    assert_eq!((binary.body, binary.body_base64.as_deref()), (None, Some("/wAK")));
+    assert_eq!(
+        world.succeeded("text").await.body.as_deref(),
+        Some("a=b text one\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -330,5 +354,46 @@ async fn a_container_that_ignores_the_stop_is_killed_and_its_log_kept() {
             result: Some((499, Some("ready\n"))),
         }
     );
+    world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_init_container_brings_the_supervisor_where_image_volumes_are_unknown() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    ground::lay_out_image(folder.path());
+    docker.image(RUNNER_IMAGE, folder.path(), "USER 65532:65532");
+    let engine = Arc::clone(&docker);
+    let world = World::start_with(move |setup| {
+        setup.docker = Some(engine);
+        setup.engine.runner.delivery = Some(Delivery::InitContainer);
+        setup.engine.runner.pull_policy = Some("Never".to_owned());
+    })
+    .await;
+    world.task("t", script("ls /errand/bin; echo err >&2")).await;
+    let status = world.ended("t").await.status.unwrap();
+    assert_eq!(
+        end(&status),
+        End {
+            phase: Phase::Succeeded,
+            reason: "Completed",
+            exit_code: Some(0),
+            result: Some((200, Some("errand\n"))),
+        },
+        "{status:#?}"
+    );
+    world.no_pods().await;
+    // The supervisor cannot be had: the container of the Task never starts.
+    docker.docker(&["rmi", "--force", RUNNER_IMAGE]);
+    world.task("absent", script("true")).await;
+    let status = world.ended("absent").await.status.unwrap();
+    assert_eq!(
+        end(&status),
+        failed("ImagePullFailed", None, (500, None)),
+        "{status:#?}"
+    );
+    assert!(words(&status).contains(RUNNER_IMAGE), "{}", words(&status));
     world.no_pods().await;
 }

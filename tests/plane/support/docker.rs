@@ -43,9 +43,10 @@ impl DockerEngine {
         Some(engine)
     }
 
-    /// Makes an image FROM scratch of a folder.
-    pub fn image(&self, tag: &str, root: &Path) {
-        script("image", self.folder.path(), &[tag.as_ref(), root.as_ref()]).unwrap();
+    /// Makes an image of `FROM scratch`, a folder and an instruction of a Dockerfile.
+    pub fn image(&self, tag: &str, root: &Path, instruction: &str) {
+        let args = [tag.as_ref(), root.as_ref(), instruction.as_ref()];
+        script("image", self.folder.path(), &args).unwrap();
     }
 
     /// Ids of the containers, running or not, of nodes that keep their pods below `folder`.

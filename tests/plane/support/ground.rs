@@ -22,6 +22,14 @@ use super::{command::ERRAND, world::NodeSpec};
 /// The image whose content is the binary under test.
 pub const RUNNER_IMAGE: &str = "errand.test/errand:built";
 
+/// Puts what [`RUNNER_IMAGE`] holds into a folder.
+pub fn lay_out_image(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    if fs::hard_link(ERRAND, folder.join("errand")).is_err() {
+        fs::copy(ERRAND, folder.join("errand")).unwrap();
+    }
+}
+
 /// The ground that an engine stands on.
 pub struct Ground {
     server: ApiServer,
@@ -31,17 +39,9 @@ pub struct Ground {
 
 impl Ground {
     /// Nodes run processes, or the containers of the engine at `docker_host`.
-    pub async fn start(
-        folder: &Path,
-        nodes: &[NodeSpec],
-        docker_host: Option<&str>,
-        events: EventLevel,
-    ) -> Self {
+    pub async fn start(folder: &Path, nodes: &[NodeSpec], docker_host: Option<&str>) -> Self {
         let image = folder.join("image");
-        fs::create_dir_all(&image).unwrap();
-        if fs::hard_link(ERRAND, image.join("errand")).is_err() {
-            fs::copy(ERRAND, image.join("errand")).unwrap();
-        }
+        lay_out_image(&image);
         let logs = LogRouter::default();
         let server = ApiServer::start(ApiOptions {
             logs: logs.clone(),
@@ -59,7 +59,7 @@ impl Ground {
         }
         let stop = CancellationToken::new();
         let scheduler = SchedulerOptions {
-            events,
+            events: EventLevel::Warnings,
             ..SchedulerOptions::default()
         };
         tokio::spawn(scheduler::run(
@@ -68,7 +68,7 @@ impl Ground {
             stop.clone().cancelled_owned(),
         ));
         let lifecycle = NodeLifecycleOptions {
-            events,
+            events: EventLevel::Warnings,
             ..NodeLifecycleOptions::default()
         };
         tokio::spawn(node_lifecycle::run(
@@ -91,7 +91,7 @@ impl Ground {
             options.labels = spec.labels.clone();
             options.images.insert(RUNNER_IMAGE.to_owned(), image.clone());
             options.logs = logs.clone();
-            options.events = events;
+            options.events = EventLevel::Warnings;
             options.max_pods = 1000;
             options.shutdown_grace = Duration::from_millis(100);
             let run = node::run(client.clone(), options, ground.stop.clone().cancelled_owned());

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fmt::Debug, future::Future, path::Path, sync::A
 use errand::{
     crd::{self, Function, Phase, Task, TaskResult},
     engine::{self, Config, Delivery, Runner, metrics::Metrics},
-    local::events::EventLevel,
 };
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod},
@@ -41,8 +40,6 @@ pub struct Setup {
     pub fault: Option<Faults>,
     /// The nodes run containers of this engine instead of processes.
     pub docker: Option<Arc<DockerEngine>>,
-    /// Events of scheduler and nodes.
-    pub events: EventLevel,
 }
 
 /// A node.
@@ -128,11 +125,10 @@ impl World {
             start_engine: true,
             fault: None,
             docker: None,
-            events: EventLevel::Warnings,
         };
         change(&mut setup);
         let host = setup.docker.as_ref().map(|docker| docker.host.as_str());
-        let plane = super::ground::Ground::start(folder.path(), &setup.nodes, host, setup.events).await;
+        let plane = super::ground::Ground::start(folder.path(), &setup.nodes, host).await;
         let mut world = Self {
             client: plane.client(),
             config: setup.engine,
