@@ -30,7 +30,7 @@ start() {
     # Containers are reached from this machine and reach nothing else, so the engine need not touch iptables.
     setsid dockerd --data-root "$dir/data" --exec-root "$dir/exec" -H "unix://$dir/docker.sock" -p "$dir/docker.pid" \
         --bridge "$(cat "$dir/bridge")" --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false \
-        --userland-proxy=false --storage-driver "${DOCKER_ENGINE_STORAGE:-vfs}" >"$dir/dockerd.log" 2>&1 </dev/null &
+        --userland-proxy=false --shutdown-timeout 1 --storage-driver "${DOCKER_ENGINE_STORAGE:-vfs}" >"$dir/dockerd.log" 2>&1 </dev/null &
     engine=$!
     setsid sh "$0" watch "$dir" "$PPID" >/dev/null 2>&1 </dev/null &
     i=0

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::events::{Told, events_of, told, words};
+use super::events::{kubelet_told, told};
 use super::plane::{PATIENCE, Plane, end_of, phase_of, reason_of, waits};
 use crate::local::logs::LogOptions;
 use crate::local::node::{NodeOptions, RuntimeChoice};
@@ -158,54 +158,34 @@ async fn images_follow_their_policy(plane: &Plane) {
         assert!(!waits(&pod).1.is_empty());
     }
     let image = "127.0.0.1:1/none:1";
-    let failed = "Failed to pull image \"127.0.0.1:1/none:1\": Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused";
-    assert_eq!(
-        kubelet_of(plane, "pull", 5).await,
-        [
-            told(
-                "kubelet",
-                "Normal",
-                "Pulling",
-                &format!("Pulling image \"{image}\"")
-            ),
-            told("kubelet", "Warning", "Failed", failed),
-            told(
-                "kubelet",
-                "Normal",
-                "BackOff",
-                &format!("Back-off pulling image \"{image}\"")
-            ),
-            told("kubelet", "Warning", "Failed", "Error: ErrImagePull"),
-        ]
-    );
-    let absent = format!("Error: Container image \"{image}\" is not present with pull policy of Never");
-    assert_eq!(
-        kubelet_of(plane, "never", 2).await,
-        [told("kubelet", "Warning", "Failed", &absent)]
-    );
-    assert_eq!(
-        kubelet_of(plane, "echo", 4).await[0],
+    let failed = "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused";
+    let pulling = [
+        told("Normal", "Pulling", &format!("Pulling image {image:?}")),
         told(
-            "kubelet",
+            "Warning",
+            "Failed",
+            &format!("Failed to pull image {image:?}: {failed}"),
+        ),
+        told("Normal", "BackOff", &format!("Back-off pulling image {image:?}")),
+        told("Warning", "Failed", "Error: ErrImagePull"),
+    ];
+    kubelet_told(plane, "pull", &pulling).await;
+    let absent = format!("Error: Container image {image:?} is not present with pull policy of Never");
+    kubelet_told(plane, "never", &[told("Warning", "Failed", &absent)]).await;
+    let present = [
+        told(
             "Normal",
             "Pulled",
-            &format!("Container image \"{IMAGE}\" already present on machine")
-        )
-    );
+            &format!("Container image {IMAGE:?} already present on machine"),
+        ),
+        told("Normal", "Created", "Created container: task"),
+        told("Normal", "Started", "Started container task"),
+    ];
+    kubelet_told(plane, "echo", &present).await;
     for name in ["never", "pull"] {
         plane.delete(name, 1).await;
         plane.wait_gone(name).await;
     }
-}
-
-/// What the node told of a pod, once `wanted` events of all components are there.
-async fn kubelet_of(plane: &Plane, pod: &str, wanted: usize) -> Vec<Told> {
-    let events = events_of(plane, pod, wanted).await;
-    events
-        .iter()
-        .map(words)
-        .filter(|told| told.0 == "kubelet")
-        .collect()
 }
 
 async fn limits_and_rights_are_enforced(plane: &Plane) {
