@@ -255,7 +255,7 @@ async fn the_pending_limit_ends_pulls_that_fail_and_pulls_that_hang() {
         let mut spec = command(&["true"]);
         spec["function"]["container"]["image"] = json!(image);
         spec["function"]["container"]["imagePullPolicy"] = json!("Always");
-        spec["function"]["pendingTimeout"] = json!("1500ms");
+        spec["function"]["pendingTimeout"] = json!("5s");
         world.task(name, spec).await;
     }
     let status = world.ended("fails").await.status.unwrap();
