@@ -1,10 +1,19 @@
 //! Pods, nodes and Tasks that go away.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use errand::crd::Phase;
 use serde_json::json;
 
 use super::ends::inline;
-use crate::support::world::{NodeSpec, World};
+use crate::support::{
+    PATIENCE,
+    fault::{Fault, with_faults},
+    world::{NodeSpec, World},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_someone_deletes_ends_its_task_with_the_evidence() {
@@ -200,4 +209,29 @@ async fn a_namespace_with_running_tasks_can_be_deleted() {
         })
         .await;
     world.delete_namespace("other").await;
+}
+
+/// The list of Tasks fails at first, so that everything else is there before it and waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_starts_lets_go_of_pods_without_a_task_and_stops() {
+    let failed = AtomicBool::new(false);
+    let world = World::start_with(|setup| {
+        setup.nodes.clear();
+        setup.start_engine = false;
+    })
+    .await;
+    world.orphan("orphan").await;
+    let client = with_faults(
+        world.client.clone(),
+        Arc::new(move |request| {
+            let tasks = request.uri().path().ends_with("/v1alpha1/tasks");
+            if tasks && !failed.swap(true, Ordering::SeqCst) {
+                return Fault::Status(500, "InternalError");
+            }
+            Fault::None
+        }),
+    );
+    let engine = world.engine_on(client);
+    world.no_pods().await;
+    tokio::time::timeout(PATIENCE, engine.stop()).await.unwrap();
 }
