@@ -35,7 +35,7 @@ use crate::{
     local::{
         api::{self, ApiOptions, ApiServer, StaticToken, User},
         logs::LogRouter,
-        node::{self, NodeOptions, RuntimeChoice},
+        node::{Node, NodeError, NodeOptions, RuntimeChoice},
         node_lifecycle::{self, NodeLifecycleOptions},
         scheduler::{self, SchedulerOptions},
     },
@@ -152,6 +152,9 @@ pub enum Error {
         #[source]
         source: Refusal,
     },
+    /// The node cannot run containers.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// A part did not come up.
     #[error("the {part} did not start within {START_LIMIT:?}")]
     Slow {
@@ -264,7 +267,7 @@ impl Plane {
         register_types(&client).await?;
 
         start_controllers(rooms, &client);
-        start_node(rooms, &options, folder, &client, logs);
+        start_node(rooms, &options, folder, &client, logs).await?;
         let metrics = Arc::new(Metrics::new());
         start_engine(rooms, &options, &client, &metrics).await?;
         start_facade(rooms, &client, doors).await?;
@@ -413,13 +416,13 @@ fn start_controllers(rooms: &mut Rooms, client: &Client) {
     });
 }
 
-fn start_node(
+async fn start_node(
     rooms: &mut Rooms,
     options: &PlaneOptions,
     folder: &RunFolder,
     client: &Client,
     logs: LogRouter,
-) {
+) -> Result<(), NodeError> {
     let mut node = NodeOptions::new(NODE, &folder.path);
     node.runtime = match options.runtime {
         Runtime::Auto => RuntimeChoice::Auto,
@@ -429,8 +432,12 @@ fn start_node(
     let image = options.engine.clone().unwrap_or_default().runner.image;
     node.images.insert(image, folder.image());
     node.logs = logs;
-    let own = client.clone();
-    rooms.start("node", |stop| node::run(own, node, stop.cancelled_owned()));
+    let node = Node::set_up(client.clone(), node).await?;
+    rooms.start("node", |stop| async move {
+        node.run(stop.cancelled_owned()).await;
+        Ok::<_, Infallible>(())
+    });
+    Ok(())
 }
 
 async fn start_engine(

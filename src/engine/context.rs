@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     config::{Config, Delivery},
@@ -131,6 +132,9 @@ pub struct Context {
     pub orphans: Arc<Notify>,
     /// Filled once the queue knows what the caches held at the start.
     pub lined_up: OnceCell<()>,
+    /// Cancelled once the cache of Tasks is filled. kube's own wait for a store wakes only the last of those who wait
+    /// (`DelayedInit` keeps one waker), and its controller waits for this store too.
+    pub tasks_known: CancellationToken,
     /// True once the cache of nodes was filled: then a node that is not in it does not exist.
     pub nodes_known: AtomicBool,
 }

@@ -37,6 +37,9 @@ const INPUT_DIR: &str = "/errand/input";
 const ENCODED_DIR: &str = "/errand/input-encoded";
 const BIN_DIR: &str = "/errand/bin";
 const BIN: &str = "/errand/bin/errand";
+/// Where the init container sees the volume. Not at [`BIN_DIR`]: in the image of the supervisor `/errand` is a file.
+const INSTALL_DIR: &str = "/install";
+const INSTALLED: &str = "/install/errand";
 /// A body up to this many bytes of text also rides in `ERRAND_INPUT`.
 const MAX_ENV_BODY: usize = 4096;
 /// Longest pod name: a DNS subdomain.
@@ -384,10 +387,10 @@ fn deliver(runner: &Runner, delivery: Delivery) -> (Volume, Option<CoreContainer
                 name: "errand-bin".into(),
                 image: Some(runner.image.clone()),
                 image_pull_policy: runner.pull_policy.clone(),
-                command: Some(vec!["/errand".into(), "install".into(), BIN.into()]),
+                command: Some(vec!["/errand".into(), "install".into(), INSTALLED.into()]),
                 volume_mounts: Some(vec![VolumeMount {
                     name: "errand-bin".into(),
-                    mount_path: BIN_DIR.into(),
+                    mount_path: INSTALL_DIR.into(),
                     ..VolumeMount::default()
                 }]),
                 security_context: Some(security(false)),

@@ -11,7 +11,11 @@ fn runner() -> Runner {
     }
 }
 
-fn pod(function: Value, mut task: Value) -> Value {
+fn pod(function: Value, task: Value) -> Value {
+    delivered(function, task, Delivery::ImageVolume)
+}
+
+fn delivered(function: Value, mut task: Value, delivery: Delivery) -> Value {
     let function: FunctionSpec = serde_json::from_value(function).unwrap();
     task["functionRef"] = json!({"name": "f"});
     let task: Task = serde_json::from_value(json!({
@@ -20,7 +24,7 @@ fn pod(function: Value, mut task: Value) -> Value {
     }))
     .unwrap();
     let run = resolve(&task.spec, &function, Some("f")).unwrap();
-    serde_json::to_value(build(&task, &run, 1, &runner(), Delivery::ImageVolume)).unwrap()
+    serde_json::to_value(build(&task, &run, 1, &runner(), delivery)).unwrap()
 }
 
 #[test]
@@ -105,6 +109,26 @@ fn capabilities_become_requests_limits_privilege_and_affinity() {
     assert_eq!(
         pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"],
         json!({"nodeSelectorTerms": [term("a"), term("b")]})
+    );
+}
+
+#[test]
+fn an_init_container_brings_the_supervisor_past_the_file_that_it_is_in_its_image() {
+    let function = json!({"container": {"image": "i", "command": ["true"]}});
+    let pod = delivered(function, json!({}), Delivery::InitContainer);
+    let spec = &pod["spec"];
+    assert_eq!(spec["volumes"], json!([{"name": "errand-bin", "emptyDir": {}}]));
+    assert_eq!(
+        spec["initContainers"],
+        json!([{
+            "name": "errand-bin", "image": "errand:1", "command": ["/errand", "install", "/install/errand"],
+            "volumeMounts": [{"name": "errand-bin", "mountPath": "/install"}],
+            "securityContext": {"allowPrivilegeEscalation": false, "seccompProfile": {"type": "RuntimeDefault"}},
+        }])
+    );
+    assert_eq!(
+        spec["containers"][0]["volumeMounts"],
+        json!([{"name": "errand-bin", "mountPath": "/errand/bin", "readOnly": true}])
     );
 }
 

@@ -117,6 +117,7 @@ pub async fn run(
         wake,
         orphans: Arc::new(Notify::new()),
         lined_up: OnceCell::new(),
+        tasks_known: CancellationToken::new(),
         nodes_known: AtomicBool::new(false),
         config,
     });
@@ -269,12 +270,18 @@ fn task_stream(
     writer: Writer<Task>,
 ) -> impl Stream<Item = watcher::Result<Task>> + Send + 'static + use<> {
     let tasks: Api<DeserializeGuard<Task>> = api(ctx);
+    let known = ctx.tasks_known.clone();
     let ctx = ctx.clone();
     watcher(tasks, watcher::Config::default())
         .default_backoff()
         .try_filter_map(move |event| std::future::ready(Ok(readable(&ctx, event))))
         .modify(slim)
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, Event::InitDone) {
+                known.cancel();
+            }
+        })
         .applied_objects()
 }
 
@@ -435,8 +442,9 @@ async fn sweep(ctx: Arc<Context>, shutdown: CancellationToken) {
             () = ctx.orphans.notified() => {}
             () = tokio::time::sleep(SWEEP_EVERY) => {}
         }
-        if ctx.caches.tasks.wait_until_ready().await.is_err() {
-            return;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = ctx.tasks_known.cancelled() => {}
         }
         match letgo::sweep_orphans(&ctx).await {
             Ok(0) => {}

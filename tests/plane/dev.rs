@@ -1,10 +1,21 @@
 //! `errand dev` itself: what it prints, what it refuses, how it stops.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::Path,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Dev, errand, wait_for};
+use crate::support::{
+    Dev,
+    command::{ERRAND, command, run},
+    docker::{DockerEngine, TOOLS},
+    errand, wait_for,
+};
 
 const ENDLESS: &str = "apiVersion: errand.dev/v1alpha1\nkind: Task\nmetadata: {name: endless}\nspec: {function: {container: {image: i, command: [sh, -c, 'sleep 98765 & sleep 98765']}}}\n";
 
@@ -107,13 +118,7 @@ fn signals_stop_it_within_five_seconds_and_leave_no_process_behind() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut dev = Dev::start(&[]);
         dev.apply(ENDLESS);
-        dev.kubectl(&[
-            "wait",
-            "--for=jsonpath={.status.phase}=Running",
-            "task/endless",
-            "--timeout=60s",
-        ])
-        .ok();
+        runs(&dev, "endless");
         let mark = dev.folder().to_str().unwrap().to_owned();
         assert!(
             !processes_with(&mark).is_empty(),
@@ -127,16 +132,7 @@ fn signals_stop_it_within_five_seconds_and_leave_no_process_behind() {
             || format!("{:?}", processes_with(&mark)),
             || processes_with(&mark).is_empty().then_some(()),
         );
-        let left: Vec<_> = fs::read_dir(dev.folder())
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.file_name())
-            .collect();
-        let pods = left
-            .iter()
-            .filter(|name| name.to_string_lossy().starts_with("errand-dev-"))
-            .count();
-        assert_eq!(pods, 0, "{left:?}");
+        assert_eq!(pod_folders(&dev), 0);
     }
 }
 
@@ -170,13 +166,7 @@ fn with_a_data_dir_tasks_survive_a_kill_and_are_finished() {
     for name in ["running", "queued"] {
         dev.apply(&format!("apiVersion: errand.dev/v1alpha1\nkind: Task\nmetadata: {{name: {name}}}\nspec: {{functionRef: {{name: f}}}}\n"));
     }
-    dev.kubectl(&[
-        "wait",
-        "--for=jsonpath={.status.phase}=Running",
-        "task/running",
-        "--timeout=60s",
-    ])
-    .ok();
+    runs(&dev, "running");
     let folder = dev.kill();
     fs::write(&gate, "").unwrap();
     let dev = Dev::start_in(folder, &["--data-dir", data]);
@@ -192,4 +182,117 @@ fn with_a_data_dir_tasks_survive_a_kill_and_are_finished() {
             matches!(phase.as_str(), "Succeeded" | "Failed").then_some(())
         },
     );
+}
+
+/// A Task that neither it nor its children end when asked to.
+fn stubborn() -> String {
+    format!(
+        "apiVersion: errand.dev/v1alpha1\nkind: Task\nmetadata: {{name: stubborn}}\nspec: {{function: {{container: {{image: '{TOOLS}', \
+         command: [sh, -c, 'trap \"\" TERM; echo ready; while :; do sleep 1; done']}}}}}}\n"
+    )
+}
+
+#[test]
+fn on_docker_tasks_run_in_containers_and_none_is_left_after_the_end() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let mut dev = Dev::start_on("docker", &docker.host);
+    let task = format!(
+        "apiVersion: errand.dev/v1alpha1\nkind: Function\nmetadata: {{name: root}}\nspec: {{container: {{image: '{TOOLS}', command: [ls, /www]}}}}\n"
+    );
+    dev.apply(&task);
+    assert_eq!(dev.errand(&["run", "root"]).ok(), "index.html\n");
+    dev.apply(&stubborn());
+    runs(&dev, "stubborn");
+    assert_eq!(docker.containers(dev.folder()).len(), 1);
+    let (code, took) = dev.stop_by(Signal::SIGTERM);
+    assert_eq!(code, Some(0), "{}", dev.log());
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(docker.containers(dev.folder()), [""; 0]);
+    assert_eq!(pod_folders(&dev), 0);
+}
+
+#[test]
+fn auto_takes_docker_where_a_socket_answers_and_processes_elsewhere() {
+    let nowhere = "unix:///nowhere/docker.sock";
+    let docker = DockerEngine::shared();
+    let hosts = docker.iter().map(|docker| (docker.host.as_str(), "docker://"));
+    for (host, scheme) in hosts.chain([(nowhere, "process://")]) {
+        let dev = Dev::start_on("auto", host);
+        let runtime = [
+            "get",
+            "nodes",
+            "-o",
+            "jsonpath={.items[*].status.nodeInfo.containerRuntimeVersion}",
+        ];
+        let runtime = dev.kubectl(&runtime).ok();
+        assert!(runtime.starts_with(scheme), "{runtime}");
+        dev.apply(&stubborn());
+        runs(&dev, "stubborn");
+        let id = [
+            "get",
+            "pods",
+            "-o",
+            "jsonpath={.items[*].status.containerStatuses[*].containerID}",
+        ];
+        let id = dev.kubectl(&id).ok();
+        assert!(id.starts_with(scheme), "{id}");
+    }
+}
+
+#[test]
+fn docker_without_an_engine_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kubeconfig, deaf) = (folder.path().join("kubeconfig"), folder.path().join("deaf"));
+    // Takes connections and never says a word.
+    let _deaf = UnixListener::bind(&deaf).unwrap();
+    for socket in ["/nowhere/docker.sock", deaf.to_str().unwrap()] {
+        let args = [
+            "dev",
+            "--runtime",
+            "docker",
+            "--api-addr",
+            "127.0.0.1:0",
+            "--kubeconfig",
+        ];
+        let mut dev = command(Path::new(ERRAND), &kubeconfig, args);
+        dev.arg(&kubeconfig)
+            .env("DOCKER_HOST", format!("unix://{socket}"))
+            .env("TMPDIR", folder.path());
+        let ran = run(dev, b"");
+        assert_eq!((ran.code, ran.text().as_str()), (Some(1), ""), "{}", ran.stderr);
+        let sentence = format!(
+            "errand: could not set up the container runtime of node errand-dev: no container engine answers: \
+             tried unix://{socket}. Start Docker or Podman, set DOCKER_HOST, or choose the process runtime"
+        );
+        assert_eq!(ran.stderr.lines().last(), Some(sentence.as_str()));
+    }
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert_eq!(left, ["deaf"], "nothing is left behind");
+}
+
+fn runs(dev: &Dev, task: &str) {
+    let task = format!("task/{task}");
+    dev.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.phase}=Running",
+        &task,
+        "--timeout=60s",
+    ])
+    .ok();
+}
+
+/// Folders of pods that a plane in memory has below its TMPDIR.
+fn pod_folders(dev: &Dev) -> usize {
+    let left = fs::read_dir(dev.folder())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name());
+    left.filter(|name| name.to_string_lossy().starts_with("errand-dev-"))
+        .count()
 }

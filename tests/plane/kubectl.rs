@@ -145,6 +145,49 @@ fn describe_tells_the_story() {
 }
 
 #[test]
+fn describe_shows_the_events_of_a_task_and_of_its_pod() {
+    let dev = Dev::start(&[]);
+    dev.apply(FUNCTION);
+    dev.apply(&task("bad", "exit 3"));
+    let events = |kind: &str, name: &str, count: usize| {
+        wait_for(
+            "the events",
+            || dev.log(),
+            || {
+                let text = dev.kubectl(&["describe", kind, name]).ok();
+                let (_, events) = text.split_once("\nEvents:")?;
+                let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+                let events: Vec<_> = events.lines().skip(3).map(words).collect();
+                (events.len() >= count).then_some(events)
+            },
+        )
+    };
+    // Type, reason, age, from, message.
+    let [event] = &events("task", "bad", 1)[..] else {
+        panic!("one event")
+    };
+    assert!(event.starts_with("Warning ExitCode "), "{event}");
+    assert!(
+        event.ends_with(" errand.dev/controller the command exited with code 3"),
+        "{event}"
+    );
+
+    dev.apply(&task("long", "sleep 1000"));
+    // Scheduler and kubelet write beside each other.
+    let mut pod = events("pod", &pod_of(&dev, "long"), 3);
+    pod.sort();
+    let told = [
+        ("Normal Created ", " kubelet Created container: task"),
+        ("Normal Scheduled ", "-1 to errand-dev"),
+        ("Normal Started ", " kubelet Started container task"),
+    ];
+    assert_eq!(pod.len(), told.len(), "{pod:#?}");
+    for (event, (start, end)) in pod.iter().zip(told) {
+        assert!(event.starts_with(start) && event.ends_with(end), "{event}");
+    }
+}
+
+#[test]
 fn delete_takes_the_task_and_its_pod_away() {
     let dev = Dev::start(&[]);
     dev.apply(FUNCTION);

@@ -3,21 +3,19 @@
 //! Runs when `ERRAND_TEST_ENGINE` is set (as `make test` does), since it needs root and Debian's docker.io; then an
 //! engine that cannot be had is a failure, never a silent skip.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use bollard::Docker;
-use bollard::query_parameters::{ImportImageOptions, ListContainersOptionsBuilder};
-use futures::StreamExt;
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::events::{kubelet_told, told};
 use super::plane::{PATIENCE, Plane, end_of, phase_of, reason_of, waits};
 use crate::local::logs::LogOptions;
 use crate::local::node::{NodeOptions, RuntimeChoice};
@@ -31,12 +29,13 @@ struct Engine {
 }
 
 impl Engine {
-    fn script(action: &str, folder: &Path) -> String {
+    fn script(action: &str, folder: &Path, args: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/docker-engine.sh");
         let done = Command::new("sh")
             .arg(script)
             .arg(action)
             .arg(folder)
+            .args(args)
             .output()
             .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -45,80 +44,20 @@ impl Engine {
 
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let host = Self::script("start", folder.path());
+        let host = Self::script("start", folder.path(), &[]);
+        Self::script("tools", folder.path(), &[IMAGE]);
         Self { host, folder }
     }
 
     fn client(&self) -> Docker {
         Docker::connect_with_host(&self.host).unwrap()
     }
-
-    async fn load_image(&self) {
-        let archive = image_archive(&self.folder.path().join("image"));
-        let docker = self.client().negotiate_version().await.unwrap();
-        let body = bollard::body_full(Bytes::from(std::fs::read(archive).unwrap()));
-        let mut steps = docker
-            .import_image(ImportImageOptions::default(), body, None)
-            .boxed();
-        while let Some(step) = steps.next().await {
-            step.unwrap();
-        }
-    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        Self::script("stop", self.folder.path());
+        Self::script("stop", self.folder.path(), &[]);
     }
-}
-
-fn run(program: &str, args: &[&str], folder: &Path) {
-    let done = Command::new(program)
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(
-        done.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
-/// A docker-archive: one layer with a static busybox under /bin.
-fn image_archive(folder: &Path) -> PathBuf {
-    let busybox = PathBuf::from(Engine::script("busybox", folder));
-    let root = folder.join("root");
-    for part in ["bin", "tmp", "proc", "sys", "dev", "etc", "www"] {
-        std::fs::create_dir_all(root.join(part)).unwrap();
-    }
-    std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
-    std::fs::write(root.join("www/index.html"), "served\n").unwrap();
-    for name in [
-        "sh", "cat", "echo", "sleep", "dd", "httpd", "wget", "ls", "touch", "grep", "id", "hostname",
-    ] {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
-    }
-    run(
-        "tar",
-        &["-cf", "../layer.tar", "--owner=0", "--group=0", "."],
-        &root,
-    );
-    let digest = Sha256::digest(std::fs::read(folder.join("layer.tar")).unwrap());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let config = json!({
-        "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/bin"] },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{hex}")] },
-    });
-    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
-    let manifest = json!([{ "Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"] }]);
-    std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
-    run(
-        "tar",
-        &["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"],
-        folder,
-    );
-    folder.join("image.tar")
 }
 
 fn options(plane: &Plane, engine: &Engine) -> NodeOptions {
@@ -146,7 +85,6 @@ async fn pods_run_in_containers_of_an_engine() {
         return;
     }
     let engine = Engine::start();
-    engine.load_image().await;
     let mut plane = Plane::bare().await;
     let index = plane.add_node(options(&plane, &engine));
     ends_are_told(&plane).await;
@@ -219,6 +157,31 @@ async fn images_follow_their_policy(plane: &Plane) {
         assert_eq!(phase_of(&pod), "Pending");
         assert!(!waits(&pod).1.is_empty());
     }
+    let image = "127.0.0.1:1/none:1";
+    let failed = "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused";
+    let pulling = [
+        told("Normal", "Pulling", &format!("Pulling image {image:?}")),
+        told(
+            "Warning",
+            "Failed",
+            &format!("Failed to pull image {image:?}: {failed}"),
+        ),
+        told("Normal", "BackOff", &format!("Back-off pulling image {image:?}")),
+        told("Warning", "Failed", "Error: ErrImagePull"),
+    ];
+    kubelet_told(plane, "pull", &pulling).await;
+    let absent = format!("Error: Container image {image:?} is not present with pull policy of Never");
+    kubelet_told(plane, "never", &[told("Warning", "Failed", &absent)]).await;
+    let present = [
+        told(
+            "Normal",
+            "Pulled",
+            &format!("Container image {IMAGE:?} already present on machine"),
+        ),
+        told("Normal", "Created", "Created container: task"),
+        told("Normal", "Started", "Started container task"),
+    ];
+    kubelet_told(plane, "echo", &present).await;
     for name in ["never", "pull"] {
         plane.delete(name, 1).await;
         plane.wait_gone(name).await;

@@ -13,7 +13,7 @@ use crate::local::events::EventLevel;
 use crate::local::node::runtime::process::leftovers;
 use crate::local::node_lifecycle::{self, NodeLifecycleOptions};
 
-async fn until_node(plane: &Plane, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub async fn until_node(plane: &Plane, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let nodes: Api<Node> = Api::all(plane.client.clone());
     let look = async {
         loop {
@@ -29,7 +29,7 @@ async fn until_node(plane: &Plane, name: &str, wanted: impl Fn(&Value) -> bool) 
     tokio::time::timeout(PATIENCE, look).await.unwrap()
 }
 
-fn ready(node: &Value) -> &str {
+pub fn ready(node: &Value) -> &str {
     node["status"]["conditions"]
         .as_array()
         .and_then(|all| all[0]["status"].as_str())

@@ -30,7 +30,7 @@ const REGISTER_PAUSE: Duration = Duration::from_millis(500);
 /// Why a node cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    #[error("set up the container runtime of node {node}")]
+    #[error("could not set up the container runtime of node {node}")]
     Runtime {
         node: String,
         #[source]
@@ -38,41 +38,62 @@ pub enum NodeError {
     },
 }
 
-/// Runs a node until `shutdown` completes; then stops its containers (SIGTERM, `shutdown_grace`, SIGKILL),
-/// writes their pods' last statuses, and leaves no process behind. Dropping the future instead is the sudden
-/// death of the node: nothing is written, and its containers run on until a next node's start.
+/// A node whose container runtime is there and which does nothing yet.
+pub struct Node {
+    shared: Arc<Shared>,
+}
+
+impl Node {
+    /// Finds the container runtime, and clears away what an earlier node left behind.
+    ///
+    /// # Errors
+    /// If the runtime that was asked for is not there, or the node's folder cannot be made.
+    pub async fn set_up(client: Client, options: NodeOptions) -> Result<Self, NodeError> {
+        let node = options.name.clone();
+        let shared = set_up(client, options)
+            .await
+            .map_err(|source| NodeError::Runtime { node, source })?;
+        Ok(Self { shared })
+    }
+
+    /// Runs the node until `shutdown` completes; then stops its containers (SIGTERM, `shutdown_grace`, SIGKILL),
+    /// writes their pods' last statuses, and leaves no process behind. Dropping the future instead is the sudden
+    /// death of the node: nothing is written, and its containers run on until a next node's start.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let shared = self.shared;
+        let router = shared.options.logs.clone();
+        router.register(&shared.options.name, Arc::new(shared.logs.clone()));
+        let pods = Api::<Pod>::all(shared.client.clone());
+        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", shared.options.name));
+        let mut kubelet = Kubelet {
+            shared: shared.clone(),
+            pods: HashMap::new(),
+            workers: JoinSet::new(),
+            relisted: HashSet::new(),
+            stop: CancellationToken::new(),
+        };
+        tokio::select! {
+            () = shutdown => {}
+            () = async {
+                register_until_done(&shared).await;
+                tokio::join!(register::keep_alive(&shared), kubelet.serve(watcher(pods, config).default_backoff()));
+            } => {}
+        }
+        kubelet.stop().await;
+        router.unregister(&shared.options.name);
+    }
+}
+
+/// [`Node::set_up`] and [`Node::run`] in one.
 ///
 /// # Errors
-/// If the runtime that was asked for is not there, or the node's folder cannot be made.
+/// As [`Node::set_up`].
 pub async fn run(
     client: Client,
     options: NodeOptions,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
-    let node = options.name.clone();
-    let shared = set_up(client, options)
-        .await
-        .map_err(|source| NodeError::Runtime { node, source })?;
-    let router = shared.options.logs.clone();
-    router.register(&shared.options.name, Arc::new(shared.logs.clone()));
-    let pods = Api::<Pod>::all(shared.client.clone());
-    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", shared.options.name));
-    let mut kubelet = Kubelet {
-        shared: shared.clone(),
-        pods: HashMap::new(),
-        workers: JoinSet::new(),
-        relisted: HashSet::new(),
-        stop: CancellationToken::new(),
-    };
-    tokio::select! {
-        () = shutdown => {}
-        () = async {
-            register_until_done(&shared).await;
-            tokio::join!(register::keep_alive(&shared), kubelet.serve(watcher(pods, config).default_backoff()));
-        } => {}
-    }
-    kubelet.stop().await;
-    router.unregister(&shared.options.name);
+    Node::set_up(client, options).await?.run(shutdown).await;
     Ok(())
 }
 

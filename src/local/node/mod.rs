@@ -25,6 +25,6 @@ pub mod sync;
 pub mod volumes;
 mod worker;
 
-pub use kubelet::{NodeError, run};
+pub use kubelet::{Node, NodeError, run};
 pub use options::{NodeOptions, RuntimeChoice};
 pub use runtime::process::ProcessOptions;

@@ -74,6 +74,10 @@ enum Done {
         uid: String,
         node: String,
     },
+    Refused {
+        uid: String,
+        written: bool,
+    },
     Rested {
         uid: String,
     },
@@ -183,6 +187,7 @@ impl Scheduler {
                 });
             }
             Ok(Done::BindRefused { uid, node }) => self.cluster.forget_binding(&uid, &node),
+            Ok(Done::Refused { uid, written }) => self.cluster.refused(&uid, written),
             Ok(Done::Rested { uid }) => self.cluster.retry(&uid),
             Err(error) => tracing::error!(%error, "scheduler write panicked"),
         }
@@ -227,10 +232,11 @@ impl Scheduler {
             }),
             Placement::Nowhere(message) => self.work.spawn(async move {
                 events.emit(reference(&*pod, None), EventType::Warning, "FailedScheduling", message.clone());
-                if let Err(error) = in_time(refuse(&client, &pod, &message)).await {
-                    tracing::debug!(error = &error as &dyn std::error::Error, pod = %name_of(&pod), "condition not written");
+                let refused = in_time(refuse(&client, &pod, &message)).await;
+                if let Err(error) = &refused {
+                    tracing::debug!(error = error as &dyn std::error::Error, pod = %name_of(&pod), "condition not written");
                 }
-                Done::Nothing
+                Done::Refused { uid, written: refused.is_ok() }
             }),
         };
     }

@@ -40,6 +40,9 @@ pub struct Cluster {
     waiting: HashMap<String, Waiting>,
     /// Waiting pods to be tried, best first. The other waiting pods are parked until something changes.
     order: BTreeSet<Rank>,
+    /// Uids of pods whose refusal is being written, and whether they are to be tried again after that. Two writes
+    /// about one pod at a time could arrive in the wrong order.
+    refusing: HashMap<String, bool>,
 }
 
 impl Cluster {
@@ -131,10 +134,10 @@ impl Cluster {
         gone.iter().for_each(|uid| self.delete_pod(uid));
     }
 
-    /// Takes the next pod to be tried, decides, and counts it as placed if it has a node.
+    /// Takes the next pod to be tried, decides, and counts it as placed if it has a node. After a refusal that is news
+    /// the pod is left alone until [`Cluster::refused`].
     pub fn decide_next(&mut self) -> Option<Decision> {
-        let rank = self.order.pop_first()?;
-        let uid = rank.3;
+        let uid = self.pop()?;
         let waiting = self.waiting.get_mut(&uid)?;
         let pod = waiting.pod.clone();
         let placement = place(&pod, self.nodes.values());
@@ -146,10 +149,14 @@ impl Cluster {
                 news
             }
         };
-        if let Placement::Node(node) = &placement {
-            let node = node.clone();
-            self.waiting.remove(&uid);
-            self.count(&uid, &node, || pod_requests(&pod));
+        match &placement {
+            Placement::Node(node) => {
+                let node = node.clone();
+                self.waiting.remove(&uid);
+                self.count(&uid, &node, || pod_requests(&pod));
+            }
+            Placement::Nowhere(_) if news => drop(self.refusing.insert(uid.clone(), false)),
+            Placement::Nowhere(_) => {}
         }
         Some(Decision {
             uid,
@@ -157,6 +164,27 @@ impl Cluster {
             placement,
             news,
         })
+    }
+
+    fn pop(&mut self) -> Option<String> {
+        loop {
+            let uid = self.order.pop_first()?.3;
+            match self.refusing.get_mut(&uid) {
+                Some(again) => *again = true,
+                None => return Some(uid),
+            }
+        }
+    }
+
+    /// The refusal is written, or could not be; then it is written at the next try.
+    pub fn refused(&mut self, uid: &str, written: bool) {
+        let again = self.refusing.remove(uid) == Some(true);
+        if let Some(waiting) = self.waiting.get_mut(uid).filter(|_| !written) {
+            waiting.said = None;
+        }
+        if again {
+            self.retry(uid);
+        }
     }
 
     /// A binding failed: the pod waits again, and is tried once [`Cluster::retry`] is called.

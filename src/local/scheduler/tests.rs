@@ -261,6 +261,7 @@ fn a_waiting_pod_is_tried_again_only_when_something_changed() {
             ("uid-second".to_owned(), full.clone(), true)
         ]
     );
+    cluster.refused("uid-second", true);
     // A status update of the waiting pod and a heartbeat of the node are no reasons.
     cluster.apply_pod(second);
     cluster.apply_node(&mk_node("n", json!({ "metadata": { "resourceVersion": "7" } })));
@@ -276,6 +277,35 @@ fn a_waiting_pod_is_tried_again_only_when_something_changed() {
         decisions(&mut cluster),
         [("uid-second".to_owned(), at("n"), true)]
     );
+}
+
+#[test]
+fn a_pod_whose_refusal_is_being_written_is_tried_again_after_that() {
+    let mut cluster = Cluster::new("default-scheduler");
+    cluster.apply_pod(mk_pod("p", requests("9", "1Gi")));
+    let refusal = |text: &str| [("uid-p".to_owned(), nowhere(text), true)];
+    assert_eq!(
+        decisions(&mut cluster),
+        refusal("no nodes available to schedule pods")
+    );
+    cluster.apply_node(&mk_node("n", json!({})));
+    assert_eq!(decisions(&mut cluster), [], "the first refusal is on its way");
+    cluster.refused("uid-p", true);
+    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    assert_eq!(decisions(&mut cluster), refusal(full));
+    cluster.refused("uid-p", true);
+    assert_eq!(decisions(&mut cluster), [], "nothing changed meanwhile");
+    // What could not be written is written the next time.
+    cluster.apply_node(&mk_node("n", json!({ "metadata": { "labels": { "a": "b" } } })));
+    assert!(!decisions(&mut cluster)[0].2);
+    cluster.apply_node(&mk_node("n", json!({ "spec": { "unschedulable": true } })));
+    assert_eq!(decisions(&mut cluster).len(), 1);
+    cluster.refused("uid-p", false);
+    cluster.apply_node(&mk_node(
+        "n",
+        json!({ "spec": { "unschedulable": true }, "metadata": { "labels": { "a": "c" } } }),
+    ));
+    assert!(decisions(&mut cluster)[0].2);
 }
 
 #[test]

@@ -11,7 +11,8 @@ async fn impossible_resources_end_in_the_schedulers_words() {
     let world = World::start().await;
     let mut spec = inline("true");
     spec["function"]["capabilities"] = json!({"cpu": 100_000});
-    spec["function"]["pendingTimeout"] = json!("1s");
+    // It counts from the pod's creation, of which Kubernetes keeps whole seconds.
+    spec["function"]["pendingTimeout"] = json!("3s");
     world.task("t", spec).await;
     world
         .until("t", "the reason shows while it waits", |task| {
@@ -44,7 +45,9 @@ async fn network_latency_chooses_the_node_whose_label_is_below_it() {
     for (name, limit, node) in [("strict", 20, Some("near")), ("impossible", 5, None)] {
         let mut spec = inline("true");
         spec["capabilities"] = json!({"networkLatencyMs": limit});
-        spec["function"]["pendingTimeout"] = json!("700ms");
+        if node.is_none() {
+            spec["function"]["pendingTimeout"] = json!("1s");
+        }
         world.task(name, spec).await;
         let status = world.ended(name).await.status.unwrap();
         match node {

@@ -1,10 +1,19 @@
 //! Pods, nodes and Tasks that go away.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use errand::crd::Phase;
 use serde_json::json;
 
 use super::ends::inline;
-use crate::support::world::{NodeSpec, World};
+use crate::support::{
+    PATIENCE,
+    fault::{Fault, with_faults},
+    world::{NodeSpec, World},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_that_someone_deletes_ends_its_task_with_the_evidence() {
@@ -49,6 +58,103 @@ async fn a_lost_pod_is_tried_again_where_the_policy_allows_it() {
         Some(Phase::Succeeded)
     );
     assert_eq!(std::fs::read_to_string(runs).unwrap(), "run\nrun\n");
+    world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicted_pod_ends_its_task_with_the_evidence_and_is_not_tried_again_unasked() {
+    let world = World::start().await;
+    world.task("t", inline("echo so far; exec sleep 600")).await;
+    world.running("t").await;
+    world.log_of("t", "so far").await;
+    world.evict_pods().await;
+    let status = world.ended("t").await.status.unwrap();
+    assert_eq!(
+        (
+            status.phase,
+            status.reason.as_deref(),
+            status.message.as_deref(),
+            status.attempts
+        ),
+        (
+            Some(Phase::Failed),
+            Some("Evicted"),
+            Some("Eviction API: evicting"),
+            Some(1)
+        )
+    );
+    let result = status.result.unwrap();
+    assert_eq!((result.status, result.body.as_deref()), (500, Some("so far\n")));
+    assert_eq!(status.logs.unwrap().tail, "so far\n");
+    assert_eq!(status.error.map(|e| e.code), Some(8));
+    world.event("t", "Evicted").await;
+    world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evicted_pod_is_tried_again_as_often_as_the_limit_says_and_only_for_its_class() {
+    let world = World::start().await;
+    for (name, retry, attempts) in [
+        ("default-classes", json!({"limit": 1, "backoff": "10ms"}), 2),
+        (
+            "other-class",
+            json!({"limit": 1, "on": ["Failure"], "backoff": "10ms"}),
+            1,
+        ),
+    ] {
+        let mut spec = inline("echo ready; exec sleep 600");
+        spec["retry"] = retry;
+        world.task(name, spec).await;
+        for attempt in 1..=attempts {
+            world
+                .until(name, "the attempt runs", |task| {
+                    let status = task.status.as_ref()?;
+                    (status.attempts == Some(attempt) && status.phase == Some(Phase::Running)).then_some(())
+                })
+                .await;
+            world.log_of(name, "ready").await;
+            world.evict_pods().await;
+        }
+        let status = world.ended(name).await.status.unwrap();
+        assert_eq!(
+            (status.phase, status.reason.as_deref(), status.attempts),
+            (Some(Phase::Failed), Some("Evicted"), Some(attempts)),
+            "{name}"
+        );
+        world.no_pods().await;
+    }
+}
+
+/// There is no node, so that nobody but the test says what became of the pods.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_its_kubelet_evicts_ends_its_attempt_in_the_kubelets_words() {
+    let world = World::start_with(|setup| setup.nodes.clear()).await;
+    let mut spec = inline("exec sleep 600");
+    spec["retry"] = json!({"limit": 1, "backoff": "10ms"});
+    world.task("t", spec).await;
+    for attempt in [1, 2] {
+        world.pod_of_attempt(attempt).await;
+        let words = "The node was low on resource: memory. ";
+        world
+            .patch_pods_status(json!({"phase": "Failed", "reason": "Evicted", "message": words}))
+            .await;
+    }
+    let status = world.ended("t").await.status.unwrap();
+    assert_eq!(
+        (
+            status.phase,
+            status.reason.as_deref(),
+            status.message.as_deref(),
+            status.attempts
+        ),
+        (
+            Some(Phase::Failed),
+            Some("Evicted"),
+            Some("The node was low on resource: memory. "),
+            Some(2)
+        )
+    );
+    assert_eq!((status.exit_code, status.error.map(|e| e.code)), (None, Some(8)));
     world.no_pods().await;
 }
 
@@ -103,4 +209,29 @@ async fn a_namespace_with_running_tasks_can_be_deleted() {
         })
         .await;
     world.delete_namespace("other").await;
+}
+
+/// The list of Tasks fails at first, so that everything else is there before it and waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_starts_lets_go_of_pods_without_a_task_and_stops() {
+    let failed = AtomicBool::new(false);
+    let world = World::start_with(|setup| {
+        setup.nodes.clear();
+        setup.start_engine = false;
+    })
+    .await;
+    world.orphan("orphan").await;
+    let client = with_faults(
+        world.client.clone(),
+        Arc::new(move |request| {
+            let tasks = request.uri().path().ends_with("/v1alpha1/tasks");
+            if tasks && !failed.swap(true, Ordering::SeqCst) {
+                return Fault::Status(500, "InternalError");
+            }
+            Fault::None
+        }),
+    );
+    let engine = world.engine_on(client);
+    world.no_pods().await;
+    tokio::time::timeout(PATIENCE, engine.stop()).await.unwrap();
 }

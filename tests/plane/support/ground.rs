@@ -1,4 +1,4 @@
-//! API server, scheduler, node controllers and nodes of a test's world, on the process runtime.
+//! API server, scheduler, node controllers and nodes of a test's world.
 
 use std::{collections::HashMap, fs, path::Path, sync::Mutex, time::Duration};
 
@@ -22,6 +22,14 @@ use super::{command::ERRAND, world::NodeSpec};
 /// The image whose content is the binary under test.
 pub const RUNNER_IMAGE: &str = "errand.test/errand:built";
 
+/// Puts what [`RUNNER_IMAGE`] holds into a folder.
+pub fn lay_out_image(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    if fs::hard_link(ERRAND, folder.join("errand")).is_err() {
+        fs::copy(ERRAND, folder.join("errand")).unwrap();
+    }
+}
+
 /// The ground that an engine stands on.
 pub struct Ground {
     server: ApiServer,
@@ -30,12 +38,10 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn start(folder: &Path, nodes: &[NodeSpec]) -> Self {
+    /// Nodes run processes, or the containers of the engine at `docker_host`.
+    pub async fn start(folder: &Path, nodes: &[NodeSpec], docker_host: Option<&str>) -> Self {
         let image = folder.join("image");
-        fs::create_dir_all(&image).unwrap();
-        if fs::hard_link(ERRAND, image.join("errand")).is_err() {
-            fs::copy(ERRAND, image.join("errand")).unwrap();
-        }
+        lay_out_image(&image);
         let logs = LogRouter::default();
         let server = ApiServer::start(ApiOptions {
             logs: logs.clone(),
@@ -77,7 +83,11 @@ impl Ground {
         };
         for spec in nodes {
             let mut options = NodeOptions::new(&spec.name, folder.join(&spec.name));
-            options.runtime = RuntimeChoice::Process;
+            options.runtime = match docker_host {
+                Some(_) => RuntimeChoice::Docker,
+                None => RuntimeChoice::Process,
+            };
+            options.docker_host = docker_host.map(str::to_owned);
             options.labels = spec.labels.clone();
             options.images.insert(RUNNER_IMAGE.to_owned(), image.clone());
             options.logs = logs.clone();

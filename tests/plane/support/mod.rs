@@ -1,6 +1,7 @@
 //! What the tests share: a plane as a process of its own, commands against it, and waits with a deadline.
 
 pub mod command;
+pub mod docker;
 pub mod fault;
 pub mod ground;
 pub mod process;

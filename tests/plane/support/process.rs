@@ -34,26 +34,39 @@ impl Dev {
 
     /// Starts in a folder that an earlier plane may have used.
     pub fn start_in(folder: TempDir, args: &[&str]) -> Self {
+        let args: Vec<&str> = ["--runtime", "process"].iter().chain(args).copied().collect();
+        Self::launch(folder, &args, None)
+    }
+
+    /// Starts on another runtime, which looks for its engine at `docker_host`.
+    pub fn start_on(runtime: &str, docker_host: &str) -> Self {
+        Self::launch(
+            tempfile::tempdir().unwrap(),
+            &["--runtime", runtime],
+            Some(docker_host),
+        )
+    }
+
+    fn launch(folder: TempDir, args: &[&str], docker_host: Option<&str>) -> Self {
         let (stdout, stderr) = (folder.path().join("stdout"), folder.path().join("log"));
-        let mut child = Command::new(ERRAND)
+        let mut command = Command::new(ERRAND);
+        command
             .args([
                 "dev",
                 "--facade-addr",
                 "127.0.0.1:0",
                 "--api-addr",
                 "127.0.0.1:0",
-                "--runtime",
-                "process",
                 "--kubeconfig",
             ])
             .arg(folder.path().join("kubeconfig"))
             .args(args)
             .env("TMPDIR", folder.path())
+            .envs(docker_host.map(|host| ("DOCKER_HOST", host)))
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
-            .stderr(File::options().create(true).append(true).open(&stderr).unwrap())
-            .spawn()
-            .unwrap();
+            .stderr(File::options().create(true).append(true).open(&stderr).unwrap());
+        let mut child = command.spawn().unwrap();
         let log = || fs::read_to_string(&stderr).unwrap_or_default();
         let ready = wait_for("the ready line", log, || {
             if let Some(status) = child.try_wait().unwrap() {

@@ -12,7 +12,10 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, EvictParams, ListParams, LogParams, Patch, PatchParams,
+        PostParams,
+    },
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     PATIENCE,
+    docker::DockerEngine,
     fault::{Faults, with_faults},
 };
 
@@ -34,6 +38,8 @@ pub struct Setup {
     pub start_engine: bool,
     /// Faults that the engine's client meets.
     pub fault: Option<Faults>,
+    /// The nodes run containers of this engine instead of processes.
+    pub docker: Option<Arc<DockerEngine>>,
 }
 
 /// A node.
@@ -60,6 +66,7 @@ pub struct World {
     folder: TempDir,
     engine: Option<Engine>,
     plane: super::ground::Ground,
+    docker: Option<Arc<DockerEngine>>,
 }
 
 /// A running engine.
@@ -91,6 +98,13 @@ impl Drop for World {
             engine.stop.cancel();
         }
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(self.plane.stop()));
+        if let Some(docker) = self.docker.as_ref().filter(|_| !std::thread::panicking()) {
+            assert_eq!(
+                docker.containers(self.folder.path()),
+                [""; 0],
+                "containers are left behind"
+            );
+        }
     }
 }
 
@@ -110,15 +124,18 @@ impl World {
             engine: config(),
             start_engine: true,
             fault: None,
+            docker: None,
         };
         change(&mut setup);
-        let plane = super::ground::Ground::start(folder.path(), &setup.nodes).await;
+        let host = setup.docker.as_ref().map(|docker| docker.host.as_str());
+        let plane = super::ground::Ground::start(folder.path(), &setup.nodes, host).await;
         let mut world = Self {
             client: plane.client(),
             config: setup.engine,
             folder,
             engine: None,
             plane,
+            docker: setup.docker,
         };
         if setup.start_engine {
             let client = match setup.fault {
@@ -354,6 +371,53 @@ impl World {
                 .await
                 .unwrap();
         }
+    }
+
+    /// A pod that its owner, a Task that is gone, left behind with the engine's finalizer on it.
+    pub async fn orphan(&self, name: &str) {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {
+                "name": name, "finalizers": [crd::CAPTURE_FINALIZER], "labels": {crd::LABEL_TASK_UID: "gone"},
+                "ownerReferences": [{"apiVersion": crd::API_VERSION, "kind": "Task", "name": "gone", "uid": "gone"}],
+            },
+            "spec": {"containers": [{"name": "task", "image": "i"}]},
+        }))
+        .unwrap();
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");
+        api.create(&PostParams::default(), &pod).await.unwrap();
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Asks the API to evict all pods, as `kubectl drain` does.
+    pub async fn evict_pods(&self) {
+        for pod in self.pods().await {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
+            let evicted = api.evict(&pod.name_any(), &EvictParams::default()).await;
+            evicted.unwrap();
+        }
+    }
+
+    /// Writes into the status of all pods, as another kubelet would.
+    pub async fn patch_pods_status(&self, status: Value) {
+        for pod in self.pods().await {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap());
+            let patch = Patch::Merge(json!({"status": status}));
+            let patched = api
+                .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+                .await;
+            patched.unwrap();
+        }
+    }
+
+    /// Waits until the pod of an attempt is there.
+    pub async fn pod_of_attempt(&self, attempt: u32) {
+        let attempt = attempt.to_string();
+        self.poll(&format!("the pod of attempt {attempt}"), || async {
+            let pods = self.pods().await;
+            let is = |pod: &Pod| pod.labels().get(crd::LABEL_ATTEMPT) == Some(&attempt);
+            pods.iter().any(is).then_some(())
+        })
+        .await;
     }
 
     /// Waits until the container of a Task has said something.

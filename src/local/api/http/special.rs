@@ -20,7 +20,7 @@ use crate::local::api::{
     schema::FieldError,
     store::Address,
     verbs::{
-        WriteOptions,
+        Call, WriteOptions,
         delete::{self, DeleteOptions},
         prepare,
         update::{self, Part},
@@ -162,37 +162,57 @@ fn bind(
 }
 
 /// The binding itself says so in the pod's conditions, as in `BindingREST.assignPod`.
-fn scheduled(call: &mut crate::local::api::verbs::Call<'_>, name: &str) -> Result<()> {
-    update::modify(call, name, Part::Status, |_, pod| {
-        let mut conditions: Vec<Value> = meta::at(pod, &["status", "conditions"])
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        conditions.retain(|condition| meta::text(condition, &["type"]) != "PodScheduled");
-        conditions.push(json!({
-            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::now()
-        }));
-        let mut new = pod.clone();
-        meta::set(&mut new, &["status", "conditions"], conditions);
-        Ok(new)
-    })
-    .map(drop)
+fn scheduled(call: &mut Call<'_>, name: &str) -> Result<()> {
+    let condition = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": meta::now()
+    });
+    add_condition(call, name, &condition)
 }
 
-/// There are no disruption budgets here, so an eviction is a deletion.
+/// There are no disruption budgets here, so an eviction is a deletion that says what it is, as in
+/// `EvictionREST.addConditionAndDeletePod`.
 fn evict(
     exchange: &Exchange<'_>,
     options: WriteOptions,
     body: &Value,
     format: Format,
 ) -> Result<Response<Body>> {
+    let name = exchange.name()?;
     let deletion = body.get("deleteOptions").filter(|options| options.is_object());
-    let deletion = match deletion {
+    let mut deletion = match deletion {
         Some(body) => DeleteOptions::parse(Some(body), exchange.query)?,
         None => DeleteOptions::default(),
     };
-    delete::delete(&mut exchange.call(options), exchange.name()?, &deletion)?;
+    let mut call = exchange.call(options);
+    if !call.options.dry_run && !deletion.dry_run {
+        let current = call.stored(name)?;
+        deletion.check(call.kind, &current)?;
+        // Checked just now; the condition makes another version.
+        deletion.version = None;
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastTransitionTime": meta::now()
+        });
+        add_condition(&mut call, name, &condition)?;
+    }
+    delete::delete(&mut call, name, &deletion)?;
     Ok(success(format))
+}
+
+/// Puts a condition into a pod's status, in place of an earlier one of its type.
+fn add_condition(call: &mut Call<'_>, name: &str, condition: &Value) -> Result<()> {
+    update::modify(call, name, Part::Status, |_, pod| {
+        let mut conditions: Vec<Value> = meta::at(pod, &["status", "conditions"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        conditions.retain(|old| old["type"] != condition["type"]);
+        conditions.push(condition.clone());
+        let mut new = pod.clone();
+        meta::set(&mut new, &["status", "conditions"], conditions);
+        Ok(new)
+    })
+    .map(drop)
 }
 
 /// Seconds that a token lives unless asked otherwise, and the least that may be asked.

@@ -565,6 +565,47 @@ async fn events_are_the_same_through_both_groups() {
 }
 
 #[tokio::test]
+async fn an_eviction_deletes_a_pod_and_says_so_in_its_conditions() {
+    let wire = Wire::new().await;
+    let base = "/api/v1/namespaces/default/pods";
+    let pod = json!({
+        "metadata": {"name": "p", "finalizers": ["example.com/kept"]},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let (_, made) = wire.post(base, pod).await;
+    let (uid, version) = (&made["metadata"]["uid"], &made["metadata"]["resourceVersion"]);
+    let eviction = |preconditions: Value| {
+        json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"},
+            "deleteOptions": {"preconditions": preconditions},
+        })
+    };
+    let path = format!("{base}/p/eviction");
+    let other = eviction(json!({"uid": "another"})).to_string();
+    assert_eq!(wire.refused("POST", &path, &[JSON], other).await.0, 409);
+    assert_eq!(
+        wire.post(&format!("{path}?dryRun=All"), eviction(json!({})))
+            .await
+            .0,
+        201
+    );
+    assert_eq!(wire.get(&format!("{base}/p")).await.1, made, "neither changed it");
+    let this = eviction(json!({"uid": uid, "resourceVersion": version}));
+    assert_eq!(wire.post(&path, this).await.0, 201);
+    let (_, pod) = wire.get(&format!("{base}/p")).await;
+    assert!(pod["metadata"]["deletionTimestamp"].is_string());
+    let mut condition = pod["status"]["conditions"][0].clone();
+    condition.as_object_mut().unwrap().remove("lastTransitionTime");
+    assert_eq!(
+        condition,
+        json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        })
+    );
+}
+
+#[tokio::test]
 async fn a_pod_is_bound_once() {
     let wire = Wire::new().await;
     let base = "/api/v1/namespaces/default/pods";

@@ -108,6 +108,35 @@ impl DeleteOptions {
         options.checked()
     }
 
+    /// Whether the object is the one that is meant.
+    ///
+    /// # Errors
+    /// 409 for another uid or version.
+    pub fn check(&self, kind: &Kind, current: &Object) -> Result<()> {
+        let name = &current.facts.name;
+        match &self.uid {
+            Some(uid) if **uid != *current.facts.uid => {
+                return Err(ApiError::uid_conflict(
+                    kind.subject(),
+                    name,
+                    uid,
+                    &current.facts.uid,
+                ));
+            }
+            _ => {}
+        }
+        match &self.version {
+            Some(version) if *version != current.version.to_string() => {
+                let why = format!(
+                    "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                    current.version
+                );
+                Err(ApiError::conflict(kind.subject(), name, &why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn checked(self) -> Result<Self> {
         match self.grace {
             Some(seconds) if seconds < 0 => Err(ApiError::bad_request(format!(
@@ -151,7 +180,7 @@ pub fn delete(call: &mut Call<'_>, name: &str, options: &DeleteOptions) -> Resul
     }
     for _ in 0..1000 {
         let current = call.stored(name)?;
-        preconditions(call.kind, &current, options)?;
+        options.check(call.kind, &current)?;
         let old = current.value();
         let step = step(call.kind, &old, options, jiff::Timestamp::now());
         if call.options.dry_run || options.dry_run {
@@ -181,31 +210,6 @@ pub fn delete(call: &mut Call<'_>, name: &str, options: &DeleteOptions) -> Resul
         }
     }
     Err(ApiError::stale(call.kind.subject(), name))
-}
-
-fn preconditions(kind: &Kind, current: &Object, options: &DeleteOptions) -> Result<()> {
-    let name = &current.facts.name;
-    match &options.uid {
-        Some(uid) if **uid != *current.facts.uid => {
-            return Err(ApiError::uid_conflict(
-                kind.subject(),
-                name,
-                uid,
-                &current.facts.uid,
-            ));
-        }
-        _ => {}
-    }
-    match &options.version {
-        Some(version) if *version != current.version.to_string() => {
-            let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-                current.version
-            );
-            Err(ApiError::conflict(kind.subject(), name, &why))
-        }
-        _ => Ok(()),
-    }
 }
 
 enum Step {

@@ -115,15 +115,15 @@ pub enum StartFailure {
     Start(String),
 }
 
-/// How an image came to be here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageOutcome {
-    /// It was here; the engine's id of it.
-    Present(String),
-    /// It has been pulled just now.
-    Pulled(String),
+/// What it takes to have an image here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageNeeded {
+    /// It is here.
+    Present,
+    /// It has to be pulled.
+    Pull,
     /// This runtime needs no image.
-    NotNeeded,
+    No,
 }
 
 /// SIGTERM or SIGKILL.
@@ -219,11 +219,19 @@ impl Runtime {
         }
     }
 
-    /// Makes the image present, by its pull policy.
-    pub async fn ensure_image(&self, config: &ContainerConfig) -> Result<ImageOutcome, StartFailure> {
+    /// What the pull policy makes of the image's presence.
+    pub async fn image_needed(&self, config: &ContainerConfig) -> Result<ImageNeeded, StartFailure> {
         match self {
-            Self::Process(_) => Ok(ImageOutcome::NotNeeded),
-            Self::Docker(runtime) => runtime.ensure_image(config).await,
+            Self::Process(_) => Ok(ImageNeeded::No),
+            Self::Docker(runtime) => runtime.image_needed(config).await,
+        }
+    }
+
+    /// Pulls the image.
+    pub async fn pull(&self, config: &ContainerConfig) -> Result<(), StartFailure> {
+        match self {
+            Self::Process(_) => Ok(()),
+            Self::Docker(runtime) => runtime.pull(config).await,
         }
     }
 

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -139,10 +140,24 @@ fn timeless(status: &PodStatus) -> PodStatus {
     status
 }
 
-/// The uid in the patch makes the API server refuse it when another pod has the name now.
+/// The uid makes the API server refuse the patch when another pod has the name now. The patch is a strategic one, as a
+/// kubelet's: conditions are merged by type, so that one which somebody added meanwhile (an eviction does) stays.
+fn status_patch(key: &PodKey, status: &PodStatus) -> Value {
+    let mut patch = json!({ "metadata": { "uid": key.uid }, "status": status });
+    for condition in patch["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        // What is left out of a merged condition would keep its earlier value.
+        for field in ["reason", "message"] {
+            if condition.get(field).is_none() {
+                condition[field] = Value::Null;
+            }
+        }
+    }
+    patch
+}
+
 async fn write_status(shared: &Shared, key: &PodKey, status: &PodStatus) -> Result<Box<Pod>, WriteFailure> {
     let api: Api<Pod> = Api::namespaced(shared.client.clone(), &key.namespace);
-    let patch = Patch::Merge(serde_json::json!({ "metadata": { "uid": key.uid }, "status": status }));
+    let patch = Patch::Strategic(status_patch(key, status));
     let params = PatchParams::default();
     match tokio::time::timeout(CALL_TIMEOUT, api.patch_status(&key.name, &params, &patch)).await {
         Ok(Ok(pod)) if pod.metadata.uid.as_deref() == Some(&key.uid) => Ok(Box::new(pod)),

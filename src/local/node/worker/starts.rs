@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Job, Volumes, Worker, field_path};
 use crate::local::events::{EventType, reference};
 use crate::local::node::prepare::{self, Folders, PrepareError};
-use crate::local::node::runtime::{ImageOutcome, StartFailure, StopSignal};
+use crate::local::node::runtime::{ContainerConfig, ImageNeeded, Runtime, StartFailure, StopSignal};
 use crate::local::node::sync::{Action, Role, State};
 
 /// Seconds until a failed renewal of tokens is tried again.
@@ -135,26 +135,15 @@ impl Worker {
                 prepare::mark_started(&shared, &start.key.uid)
                     .map_err(|error| StartFailure::Create(format!("note the start on disk: {error}")))?;
                 let config = prepare::config(&shared, start).await?;
-                let image = config.image.clone();
-                let began = Timestamp::now();
-                let present = tokio::select! {
- present = shared.runtime.ensure_image(&config) => present?,
- () = halt.cancelled() => return Err(StartFailure::Create("the pod is being stopped".to_owned())),
- };
- match present {
-                    ImageOutcome::NotNeeded => {}
-                    ImageOutcome::Present(_) => {
-                        let message = format!("Container image {image:?} already present on machine");
-                        shared
-                            .events
-                            .emit(about.clone(), EventType::Normal, "Pulled", message);
-                    }
-                    ImageOutcome::Pulled(_) => {
-                        let took = Timestamp::now().duration_since(began).as_secs_f64();
-                        let message = format!("Successfully pulled image {image:?} in {took:.3}s");
-                        shared
-                            .events
-                            .emit(about.clone(), EventType::Normal, "Pulled", message);
+                let say = |reason, message| {
+                    shared
+                        .events
+                        .emit(about.clone(), EventType::Normal, reason, message)
+                };
+                tokio::select! {
+                    present = ensure_image(&shared.runtime, &config, say) => present?,
+                    () = halt.cancelled() => {
+                        return Err(StartFailure::Create("the pod is being stopped".to_owned()));
                     }
                 }
                 shared.runtime.start(config).await
@@ -162,4 +151,31 @@ impl Worker {
             Job::Started(index, begun.await)
         });
     }
+}
+
+/// Makes the image present and tells of it in a kubelet's words.
+async fn ensure_image(
+    runtime: &Runtime,
+    config: &ContainerConfig,
+    say: impl Fn(&'static str, String),
+) -> Result<(), StartFailure> {
+    let image = &config.image;
+    match runtime.image_needed(config).await? {
+        ImageNeeded::No => {}
+        ImageNeeded::Present => say(
+            "Pulled",
+            format!("Container image {image:?} already present on machine"),
+        ),
+        ImageNeeded::Pull => {
+            say("Pulling", format!("Pulling image {image:?}"));
+            let began = Timestamp::now();
+            runtime.pull(config).await?;
+            let took = Timestamp::now().duration_since(began).as_secs_f64();
+            say(
+                "Pulled",
+                format!("Successfully pulled image {image:?} in {took:.3}s"),
+            );
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod log;
+mod watch;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -18,7 +19,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, WaitContainerOptions,
+    StartContainerOptions,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -26,10 +27,12 @@ use tokio::sync::oneshot;
 
 use super::process::leftovers::{self, Owner};
 use super::{
-    ContainerConfig, Exit, ImageOutcome, LogHandle, PodKey, RuntimeError, StartFailure, Started, StopSignal,
+    ContainerConfig, ImageNeeded, LogHandle, PodKey, RuntimeError, Security, StartFailure, Started,
+    StopSignal,
 };
 use crate::local::node::images::{self, PullPolicy};
 pub use log::DockerLog;
+use watch::{Watch, oom_kills};
 
 /// The label which says who made a container; see [`Owner`].
 const OWNER: &str = "local-node.owner";
@@ -39,8 +42,9 @@ const NODE: &str = "local-node.node";
 const POD: &str = "local-node.pod-uid";
 /// A socket that does not answer a ping by then is none.
 const PING: Duration = Duration::from_secs(3);
-/// Pause before an engine that does not answer is asked again for a container's end.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// At the end of the node its containers are removed so often, with a pause, until none is left.
+const REMOVALS: u32 = 20;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
 
 /// The runtime; clones are the same one.
 #[derive(Clone, Debug)]
@@ -170,51 +174,26 @@ impl DockerRuntime {
         }
     }
 
-    /// Pulls the image if its policy says so.
-    pub async fn ensure_image(&self, container: &ContainerConfig) -> Result<ImageOutcome, StartFailure> {
-        let image = full_name(&container.image);
-        let here = self.image_user(&image).await?;
-        let (user, outcome) = match (here, container.pull_policy) {
-            (Some((id, user)), PullPolicy::Never | PullPolicy::IfNotPresent) => {
-                (user, ImageOutcome::Present(id))
+    /// What the pull policy makes of the image's presence.
+    pub async fn image_needed(&self, container: &ContainerConfig) -> Result<ImageNeeded, StartFailure> {
+        let here = self.image_user(&full_name(&container.image)).await?;
+        match (here, container.pull_policy) {
+            (Some(user), PullPolicy::Never | PullPolicy::IfNotPresent) => {
+                check_user(&container.security, &user)?;
+                Ok(ImageNeeded::Present)
             }
             (None, PullPolicy::Never) => {
                 let (reason, message) = PullPolicy::Never.absent(&container.image);
-                return Err(StartFailure::Image { reason, message });
+                Err(StartFailure::Image { reason, message })
             }
-            (None, PullPolicy::IfNotPresent) | (_, PullPolicy::Always) => {
-                self.pull(&image).await?;
-                let pulled = self.image_user(&image).await?;
-                let (id, user) =
-                    pulled.ok_or_else(|| image_failure("the image is not there after its pull"))?;
-                (user, ImageOutcome::Pulled(id))
-            }
-        };
-        let as_root = match container.security.user {
-            Some(user) => user == 0,
-            None => matches!(user.split(':').next(), None | Some("" | "0" | "root")),
-        };
-        if container.security.run_as_non_root && as_root {
-            let message = "container has runAsNonRoot and image will run as root".to_owned();
-            return Err(StartFailure::Config(message));
-        }
-        Ok(outcome)
-    }
-
-    /// Id and user of an image that is here.
-    async fn image_user(&self, image: &str) -> Result<Option<(String, String)>, StartFailure> {
-        match self.docker.inspect_image(image).await {
-            Ok(found) => {
-                let user = found.config.and_then(|config| config.user).unwrap_or_default();
-                Ok(Some((found.id.unwrap_or_default(), user)))
-            }
-            Err(error) if code_of(&error) == Some(404) => Ok(None),
-            Err(error) => Err(image_failure(&sentence(&error))),
+            (None, PullPolicy::IfNotPresent) | (_, PullPolicy::Always) => Ok(ImageNeeded::Pull),
         }
     }
 
-    async fn pull(&self, image: &str) -> Result<(), StartFailure> {
-        let options = CreateImageOptionsBuilder::new().from_image(image).build();
+    /// Pulls the image.
+    pub async fn pull(&self, container: &ContainerConfig) -> Result<(), StartFailure> {
+        let image = full_name(&container.image);
+        let options = CreateImageOptionsBuilder::new().from_image(&image).build();
         let mut progress = self.docker.create_image(Some(options), None, None).boxed();
         while let Some(step) = progress.next().await {
             match step {
@@ -226,7 +205,20 @@ impl DockerRuntime {
                 Err(error) => return Err(image_failure(&sentence(&error))),
             }
         }
-        Ok(())
+        let user = self.image_user(&image).await?;
+        let user = user.ok_or_else(|| image_failure("the image is not there after its pull"))?;
+        check_user(&container.security, &user)
+    }
+
+    /// The user of an image that is here.
+    async fn image_user(&self, image: &str) -> Result<Option<String>, StartFailure> {
+        match self.docker.inspect_image(image).await {
+            Ok(found) => Ok(Some(
+                found.config.and_then(|config| config.user).unwrap_or_default(),
+            )),
+            Err(error) if code_of(&error) == Some(404) => Ok(None),
+            Err(error) => Err(image_failure(&sentence(&error))),
+        }
     }
 
     /// Makes and starts a container.
@@ -338,9 +330,18 @@ impl DockerRuntime {
         self.remove_labelled(&format!("{POD}={}", pod.uid)).await;
     }
 
-    /// Removes every container of this node.
+    /// Removes every container of this node and waits until none is left: a removal may be under way already, and a
+    /// start that was called back may still bring one.
     pub async fn kill_all(&self) {
-        self.remove_labelled(&format!("{NODE}={}", self.node)).await;
+        let label = format!("{NODE}={}", self.node);
+        for _ in 0..REMOVALS {
+            self.remove_labelled(&label).await;
+            if matches!(self.list(&label).await, Ok(left) if left.is_empty()) {
+                return;
+            }
+            tokio::time::sleep(REMOVAL_PAUSE).await;
+        }
+        tracing::warn!("some containers are still being removed");
     }
 
     async fn remove_labelled(&self, label: &str) {
@@ -358,6 +359,19 @@ impl DockerRuntime {
             Err(error) => tracing::warn!(%error, "containers not removed"),
         }
     }
+}
+
+/// `runAsNonRoot`, seen from the container's user and that of its image.
+fn check_user(security: &Security, image_user: &str) -> Result<(), StartFailure> {
+    let as_root = match security.user {
+        Some(user) => user == 0,
+        None => matches!(image_user.split(':').next(), None | Some("" | "0" | "root")),
+    };
+    if security.run_as_non_root && as_root {
+        let message = "container has runAsNonRoot and image will run as root".to_owned();
+        return Err(StartFailure::Config(message));
+    }
+    Ok(())
 }
 
 /// The engine's own sentence.
@@ -404,88 +418,4 @@ fn address_of(seen: &bollard::models::ContainerInspectResponse) -> Option<IpAddr
     networks
         .values()
         .find_map(|network| network.ip_address.as_ref()?.parse().ok())
-}
-
-/// What it takes to learn how a container ended.
-struct Watch {
-    docker: Docker,
-    id: String,
-    killed: Arc<Mutex<HashSet<String>>>,
-    /// The kernel's count before the start, for containers with a memory limit.
-    oom_kills: Option<u64>,
-}
-
-impl Watch {
-    /// Waits for the end, whatever becomes of the connection meanwhile.
-    async fn follow(self, done: oneshot::Sender<Exit>) {
-        loop {
-            // What it yields does not tell everything; the inspection afterwards does.
-            let _ = self
-                .docker
-                .wait_container(&self.id, None::<WaitContainerOptions>)
-                .next()
-                .await;
-            match self
-                .docker
-                .inspect_container(&self.id, None::<InspectContainerOptions>)
-                .await
-            {
-                Ok(seen) => {
-                    let state = seen.state.unwrap_or_default();
-                    if state.running != Some(true) {
-                        let _ = done.send(self.exit_of(state));
-                        return;
-                    }
-                }
-                Err(error) if code_of(&error) == Some(404) => {
-                    let state = bollard::models::ContainerState {
-                        exit_code: Some(137),
-                        error: Some("The container was removed from the engine".to_owned()),
-                        ..Default::default()
-                    };
-                    let _ = done.send(self.exit_of(state));
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, container = self.id, "the engine does not tell the end of a container");
-                }
-            }
-            if done.is_closed() {
-                return;
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
-    }
-
-    fn exit_of(&self, state: bollard::models::ContainerState) -> Exit {
-        let code = state
-            .exit_code
-            .and_then(|code| i32::try_from(code).ok())
-            .unwrap_or(137);
-        let killed_by_us = lock(&self.killed).remove(&self.id);
-        // An engine may miss why its container died (Docker 20.10 does when the first process is the victim).
-        // Killed, by nobody here, with a memory limit, while the kernel killed for memory: that is why.
-        let missed =
-            code == 137 && !killed_by_us && self.oom_kills.is_some_and(|before| oom_kills() > Some(before));
-        Exit {
-            code,
-            signal: None,
-            oom_killed: state.oom_killed == Some(true) || missed,
-            error: state.error.filter(|error| !error.is_empty()),
-            finished_at: state
-                .finished_at
-                .and_then(|text| text.parse().ok())
-                .unwrap_or_else(Timestamp::now),
-        }
-    }
-}
-
-/// How many processes the kernel has killed for want of memory since boot.
-fn oom_kills() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?
-        .trim()
-        .parse()
-        .ok()
 }
