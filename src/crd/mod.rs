@@ -63,4 +63,6 @@ fn with_default_phase(mut definition: CustomResourceDefinition) -> CustomResourc
 }
 
 #[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
 mod tests;

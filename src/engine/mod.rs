@@ -25,3 +25,6 @@ pub mod task;
 
 pub use config::{Config, Delivery, Runner};
 pub use run::{Error, run};
+
+#[cfg(test)]
+mod spec_properties;

@@ -75,12 +75,12 @@ fn no_duration_is_longer_than_thirty_days() {
     let task = |path: &[&str], value: &str| {
         let mut spec = json!({"functionRef": {"name": "f"}});
         set(&mut spec, path, value);
-        raw_problems::<Task>(&spec)
+        problems(&TASK_RULES, &json!({"spec": spec}), None)
     };
     let function = |path: &[&str], value: &str| {
         let mut spec = json!({"container": {"image": "i"}});
         set(&mut spec, path, value);
-        raw_problems::<Function>(&spec)
+        problems(&FUNCTION_RULES, &json!({"spec": spec}), None)
     };
     let judges: [(&dyn Fn(&[&str], &str) -> Vec<String>, &[&str]); 6] = [
         (&task, &["timeout"]),

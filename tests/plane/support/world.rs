@@ -6,9 +6,12 @@ use errand::{
     crd::{self, Function, Phase, Task, TaskResult},
     engine::{self, Config, Delivery, Runner, metrics::Metrics},
 };
-use k8s_openapi::api::{
-    core::v1::{Namespace, Pod},
-    events::v1::Event,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Pod},
+        events::v1::Event,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -179,6 +182,16 @@ impl World {
 
     pub async fn task_in(&self, namespace: &str, name: &str, spec: Value) {
         self.create(namespace, name, spec).await;
+    }
+
+    /// Changes the definition of Tasks.
+    pub async fn change_definition(&self, patch: Value) {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+        definitions
+            .patch("tasks.errand.dev", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// A Task that Rust cannot read as one.
