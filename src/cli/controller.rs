@@ -19,7 +19,7 @@ use crate::{
     engine::{
         self,
         health::{self, Readiness},
-        leader::{self, LeadError, LeaderConfig},
+        leader::{self, LeadError, LeaderConfig, Leadership},
         metrics::Metrics,
     },
     telemetry,
@@ -181,7 +181,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     };
     let lease = args.lease.config(namespace);
     let engine = async {
-        let work = |stop: CancellationToken| {
+        let work = |leadership: Leadership| {
             metrics.set_leader(true);
             gate.set(false);
             let (gate, metrics) = (gate.clone(), metrics.clone());
@@ -190,7 +190,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
                 config.clone(),
                 metrics.clone(),
                 move || gate.open(),
-                stop,
+                leadership,
             );
             async move {
                 let ended = engine.await;
@@ -199,13 +199,12 @@ pub async fn run(args: Args) -> Result<u8, Error> {
             }
         };
         if args.lease.no_leader_election {
-            return work(shutdown.clone()).await.map_err(Error::from);
+            let alone = Leadership::alone(shutdown.clone());
+            return work(alone).await.map_err(Error::from);
         }
         // Whoever waits for the lease does its part: it is ready to take over.
         gate.open();
-        let lead = leader::lead(client.clone(), lease, shutdown.clone(), |hold| {
-            work(hold.stop().clone())
-        });
+        let lead = leader::lead(client.clone(), lease, shutdown.clone(), work);
         lead.await.map_err(Error::from)
     };
     let ended = tokio::select! {

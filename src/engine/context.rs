@@ -18,6 +18,7 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 use super::{
     config::{Config, Delivery},
     events::Events,
+    leader::Leadership,
     metrics::Metrics,
     pod,
     progress::ProgressDesk,
@@ -133,6 +134,8 @@ pub struct Context {
     pub lined_up: OnceCell<()>,
     /// True once the cache of nodes was filled: then a node that is not in it does not exist.
     pub nodes_known: AtomicBool,
+    /// The right to start anything.
+    pub leadership: Leadership,
 }
 
 impl Context {

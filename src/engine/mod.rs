@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod config;
 pub mod context;
+mod counts;
 pub mod events;
 pub mod follow;
 pub mod health;

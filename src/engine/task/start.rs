@@ -22,6 +22,8 @@ use crate::{
     },
 };
 
+/// Without leadership this process is about to end; it looks again in case it leads after all.
+const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// A refusal for want of quota is asked again after so long.
 const QUOTA_RETRY: Duration = Duration::from_secs(10);
 
@@ -199,6 +201,11 @@ async fn create(ctx: &Arc<Context>, subject: &Subject, pod: &Pod) -> Result<Acti
         field_manager: Some(ctx.config.instance.clone()),
         ..PostParams::default()
     };
+    // A process that was paused may wake up right here, when another leads already.
+    if !ctx.leadership.is_held_now() {
+        tracing::warn!(task = %subject.name, namespace = %subject.namespace, "the lease has run out: no pod is made");
+        return Ok(Action::requeue(LEASE_RETRY));
+    }
     match ctx.call("create a pod", api.create(&params, pod)).await {
         Ok(_) => {
             ctx.metrics.api_write("create", "pods");

@@ -1,11 +1,13 @@
 //! The engine through the real client against the embedded plane: every phase, every reason, every crash point.
 
 mod bounds;
+mod counts;
 mod crash;
 mod ends;
 mod faults;
 mod http;
 mod input;
+mod lease;
 mod limits;
 mod lost;
 mod queue;
