@@ -16,7 +16,7 @@ use crate::{
     crd::Duration,
     engine::{
         self,
-        leader::{self, LeadError, LeaderConfig},
+        leader::{self, LeadError, LeaderConfig, Leadership},
         metrics::Metrics,
     },
     health::{self, Readiness},
@@ -179,7 +179,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     };
     let lease = args.lease.config(namespace);
     let engine = async {
-        let work = |stop: CancellationToken| {
+        let work = |leadership: Leadership| {
             metrics.set_leader(true);
             gate.set(false);
             let (gate, metrics) = (gate.clone(), metrics.clone());
@@ -188,7 +188,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
                 config.clone(),
                 metrics.clone(),
                 move || gate.open(),
-                stop,
+                leadership,
             );
             async move {
                 let ended = engine.await;
@@ -197,13 +197,12 @@ pub async fn run(args: Args) -> Result<u8, Error> {
             }
         };
         if args.lease.no_leader_election {
-            return work(shutdown.clone()).await.map_err(Error::from);
+            let alone = Leadership::alone(shutdown.clone());
+            return work(alone).await.map_err(Error::from);
         }
         // Whoever waits for the lease does its part: it is ready to take over.
         gate.open();
-        let lead = leader::lead(client.clone(), lease, shutdown.clone(), |hold| {
-            work(hold.stop().clone())
-        });
+        let lead = leader::lead(client.clone(), lease, shutdown.clone(), work);
         lead.await.map_err(Error::from)
     };
     let ended = tokio::select! {

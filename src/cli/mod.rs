@@ -121,6 +121,8 @@ fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
 }
 
 #[cfg(test)]
+mod served_specs;
+#[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     crd,
-    engine::{self, metrics::Metrics},
+    engine::{self, leader::Leadership, metrics::Metrics},
     facade,
     local::{
         api::{self, ApiOptions, ApiServer, StaticToken, User},
@@ -459,7 +459,7 @@ async fn start_engine(
             config,
             metrics,
             move || ready.send(()).unwrap_or_default(),
-            stop,
+            Leadership::alone(stop),
         )
         .await
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    EnvFromSource, EnvVar, LocalObjectReference, NodeAffinity, Toleration, Volume, VolumeMount,
+    EnvFromSource, EnvVar, LocalObjectReference, NodeAffinity, Toleration, VolumeMount,
 };
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -204,7 +204,7 @@ pub struct PodOptions {
     /// Volumes, as in core/v1; `container.volumeMounts` names where they go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "volumes")]
-    pub volumes: Vec<Volume>,
+    pub volumes: Vec<serde_json::Map<String, serde_json::Value>>,
     /// Labels added to the pod. Keys under `errand.dev/` are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -217,8 +217,8 @@ pub struct PodOptions {
     pub annotations: BTreeMap<String, String>,
 }
 
-// core/v1's Volume with all its sources would add some 1,500 lines to each CRD; the API server checks them when the
-// pod is made, and the engine reports what it says.
+// core/v1's Volume with all its sources would add some 1,500 lines to each CRD. So anything may stand in a volume, and
+// one that is none must not make the whole object unreadable: the engine reads them when it makes the pod.
 fn volumes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

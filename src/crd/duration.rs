@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The longest duration that a field accepts: 30 days.
 const MAX: time::Duration = time::Duration::from_secs(720 * 3600);
 
+const PATTERN: &str = "^([0-9]+([.][0-9]+)?(ms|s|m|h))+$";
+
 /// A length of time in Go's notation (`300ms`, `90s`, `1h30m`), never negative, at most 720h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(time::Duration);
@@ -114,9 +116,10 @@ impl JsonSchema for Duration {
         json_schema!({
             "type": "string",
             "maxLength": 32,
-            "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
+            "pattern": PATTERN,
             "x-kubernetes-validations": [{
-                "rule": "duration(self) <= duration('720h')",
+                // What breaks the pattern is said to break it, and not to be unreadable as well.
+                "rule": format!("!self.matches('{PATTERN}') || duration(self) <= duration('720h')"),
                 "message": "must be at most 720h",
             }],
         })

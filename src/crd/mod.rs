@@ -65,4 +65,6 @@ fn with_default_phase(mut definition: CustomResourceDefinition) -> CustomResourc
 }
 
 #[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
 mod tests;

@@ -146,12 +146,15 @@ fn unchanged(fields: &[&str]) -> String {
     fields.iter().map(same).collect::<Vec<_>>().join(" && ")
 }
 
+/// A name that an object may have (apimachinery's `IsDNS1123Subdomain`). It becomes part of a request's path.
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// Names a Function of the Task's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionRef {
     /// Name of the Function.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
     /// Version of the Function. Default 0: the Function as it stands when the Task starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]

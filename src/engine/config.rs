@@ -47,6 +47,8 @@ pub struct Config {
     pub followed_tasks: usize,
     /// A Task's log is followed once it has run for so long; shorter ones cost no call.
     pub follow_after: Duration,
+    /// How often Tasks and followed logs are counted for the metrics.
+    pub count_every: Duration,
     /// The controller's name in Events and as field manager.
     pub instance: String,
 }
@@ -69,6 +71,7 @@ impl Default for Config {
             stop_margin: Duration::from_secs(15),
             followed_tasks: 256,
             follow_after: Duration::from_secs(1),
+            count_every: Duration::from_secs(5),
             instance: "errand-controller".to_owned(),
         }
     }

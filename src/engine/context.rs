@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config::{Config, Delivery},
     events::Events,
+    leader::Leadership,
     metrics::Metrics,
     pod,
     progress::ProgressDesk,
@@ -137,6 +138,8 @@ pub struct Context {
     pub tasks_known: CancellationToken,
     /// True once the cache of nodes was filled: then a node that is not in it does not exist.
     pub nodes_known: AtomicBool,
+    /// The right to start anything.
+    pub leadership: Leadership,
 }
 
 impl Context {

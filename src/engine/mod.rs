@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod config;
 pub mod context;
+mod counts;
 pub mod events;
 pub mod follow;
 pub mod http;
@@ -24,3 +25,6 @@ pub mod task;
 
 pub use config::{Config, Delivery, Runner};
 pub use run::{Error, run};
+
+#[cfg(test)]
+mod spec_properties;

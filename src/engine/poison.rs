@@ -1,5 +1,5 @@
-//! Tasks that cannot be read as Tasks. The schema lets volumes through unchecked, and an older definition may have let
-//! through more; such an object is marked Failed, and the others go on.
+//! Tasks that cannot be read as Tasks. An older definition may have let them through; such an object is marked Failed,
+//! and the others go on.
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{

@@ -76,6 +76,11 @@ impl ProgressDesk {
         self.follower.follow(subject.uid.clone(), source)
     }
 
+    /// How many logs are followed.
+    pub fn followed(&self) -> usize {
+        self.follower.len()
+    }
+
     /// Forgets a Task.
     pub fn forget(&self, uid: &str) {
         self.follower.stop(&uid.to_owned());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, Volume};
 use serde::{Deserialize, Serialize};
 
 use crate::crd::{
@@ -37,6 +37,8 @@ pub struct Run {
     pub capabilities: Capabilities,
     /// What is passed through to the pod.
     pub pod: PodOptions,
+    /// Its volumes, read.
+    pub volumes: Vec<Volume>,
     /// What the container is given.
     pub input: RunInput,
     /// What the engine must know for as long as the pod lives.
@@ -160,6 +162,14 @@ pub enum SpecError {
     /// A result source that only the supervisor can serve.
     #[error("result.from: {0:?} needs container.command, so that the container runs under the supervisor")]
     SourceNeedsSupervisor(ResultSource),
+    /// A volume that core/v1 does not know.
+    #[error("pod.volumes[{index}] is no volume of core/v1: {why}")]
+    Volume {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Puts a Task and its Function together.
@@ -222,10 +232,21 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
         },
         literal_args: input.args.clone(),
         capabilities: merge_capabilities(function.capabilities.as_ref(), task.capabilities.as_ref()),
+        volumes: volumes(&pod)?,
         pod,
         input: decode(input)?,
         facts,
     })
+}
+
+fn volumes(pod: &PodOptions) -> Result<Vec<Volume>, SpecError> {
+    let read = |(index, volume)| {
+        Volume::deserialize(volume).map_err(|error: serde_json::Error| SpecError::Volume {
+            index,
+            why: error.to_string(),
+        })
+    };
+    pod.volumes.iter().enumerate().map(read).collect()
 }
 
 fn supervised(function: &FunctionSpec) -> Result<bool, SpecError> {
@@ -342,6 +363,27 @@ mod tests {
             resolve(&TaskSpec::default(), &spec, None),
             Err(SpecError::SourceNeedsSupervisor(ResultSource::Stdout))
         );
+    }
+
+    #[test]
+    fn a_volume_that_is_none_is_a_spec_error_with_its_place() {
+        let spec = |volumes: serde_json::Value| FunctionSpec {
+            pod: Some(serde_json::from_value(serde_json::json!({"volumes": volumes})).unwrap()),
+            ..function(&["true"])
+        };
+        let refused = |volumes| {
+            resolve(&TaskSpec::default(), &spec(volumes), None)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            refused(serde_json::json!([{"name": "a", "emptyDir": {}}, {"name": "b", "secret": 5}])),
+            "pod.volumes[1] is no volume of core/v1: invalid type: integer `5`, expected SecretVolumeSource"
+        );
+        let good = spec(serde_json::json!([{"name": "a", "emptyDir": {}}]));
+        let volumes = resolve(&TaskSpec::default(), &good, None).unwrap().volumes;
+        assert_eq!(volumes.len(), 1);
+        assert!(volumes[0].empty_dir.is_some());
     }
 
     #[test]

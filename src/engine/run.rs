@@ -30,7 +30,9 @@ use super::{
     backoff::Backoff,
     config::{Config, Delivery},
     context::{Caches, Context},
+    counts::keep_counting,
     events::Events,
+    leader::Leadership,
     metrics::Metrics,
     poison,
     progress::ProgressDesk,
@@ -75,7 +77,7 @@ pub enum Error {
     },
 }
 
-/// Runs the controller until `shutdown`; `ready` is called once the caches are filled.
+/// Runs the controller until its leadership stops; `ready` is called once the caches are filled.
 ///
 /// # Errors
 /// [`Error`] where it could not start. After the start, errors are logged and tried again.
@@ -84,8 +86,9 @@ pub async fn run(
     config: Config,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(),
-    shutdown: CancellationToken,
+    leadership: Leadership,
 ) -> Result<(), Error> {
+    let shutdown = leadership.stop().clone();
     let delivery = delivery(&client, &config).await?;
     let (wake, woken) = mpsc::unbounded_channel();
     let (task_reader, task_writer) = reflector::store();
@@ -119,6 +122,7 @@ pub async fn run(
         lined_up: OnceCell::new(),
         tasks_known: CancellationToken::new(),
         nodes_known: AtomicBool::new(false),
+        leadership,
         config,
     });
     let mut loops = JoinSet::new();
@@ -135,6 +139,7 @@ pub async fn run(
     }
     filled?;
     loops.spawn(sweep(ctx.clone(), shutdown.clone()));
+    loops.spawn(keep_counting(ctx.clone(), shutdown.clone()));
     ready();
     control(ctx, task_reader, task_writer, woken, shutdown.clone()).await;
     shutdown.cancel();

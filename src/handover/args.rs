@@ -171,7 +171,7 @@ impl SuperviseArgs {
     /// The arguments that follow `errand runner`.
     ///
     /// In a pod they stand in `command` or `args`, where Kubernetes replaces `$(NAME)`: as wanted in the command
-    /// (it would be replaced there without a supervisor too), but in a result path as well.
+    /// (it would be replaced there without a supervisor too), but in a result path it must be escaped.
     pub fn to_args(&self) -> Vec<String> {
         let mut args = vec![
             format!("--result={}", self.result),

@@ -121,7 +121,8 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    fn new(expires: Instant) -> Self {
+    /// A hold that runs out at `expires` unless it is renewed.
+    pub fn new(expires: Instant) -> Self {
         Self {
             stop: CancellationToken::new(),
             expires: Arc::new(Mutex::new(expires)),

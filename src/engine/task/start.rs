@@ -18,11 +18,12 @@ use crate::{
     crd::{FunctionSpec, Phase, Task, TaskStatus},
     engine::{
         context::{CallError, Context},
-        pod,
-        resolve::{self, Run},
+        pod, resolve,
     },
 };
 
+/// Without leadership this process is about to end; it looks again in case it leads after all.
+const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// A refusal for want of quota is asked again after so long.
 const QUOTA_RETRY: Duration = Duration::from_secs(10);
 
@@ -44,12 +45,11 @@ pub async fn start(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Resul
         return Ok(Action::await_change());
     }
     let subject = &subject.with(Arc::new(task));
-    let run = match prepare(ctx, subject).await? {
-        Prepared::Run(run) => run,
-        Prepared::Wait(wait) => return Ok(Action::requeue(wait)),
-        Prepared::Impossible(outcome) => return end(ctx, subject, outcome).await,
-    };
-    create(ctx, subject, &run, attempt).await
+    match prepare(ctx, subject, attempt).await? {
+        Prepared::Pod(pod) => create(ctx, subject, &pod).await,
+        Prepared::Wait(wait) => Ok(Action::requeue(wait)),
+        Prepared::Impossible(outcome) => end(ctx, subject, outcome).await,
+    }
 }
 
 async fn end(ctx: &Arc<Context>, subject: &Subject, outcome: Outcome) -> Result<Action, Error> {
@@ -116,12 +116,12 @@ async fn queue_up(
 }
 
 enum Prepared {
-    Run(Box<Run>),
+    Pod(Box<Pod>),
     Wait(Duration),
     Impossible(Outcome),
 }
 
-async fn prepare(ctx: &Arc<Context>, subject: &Subject) -> Result<Prepared, Error> {
+async fn prepare(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Result<Prepared, Error> {
     let spec = &subject.task.spec;
     let (function, name) = match (&spec.function, &spec.function_ref) {
         (Some(inline), _) => (inline.clone(), None),
@@ -135,10 +135,15 @@ async fn prepare(ctx: &Arc<Context>, subject: &Subject) -> Result<Prepared, Erro
             return Ok(Prepared::Impossible(Outcome::new(Reason::InvalidSpec, words)));
         }
     };
-    Ok(match resolve::resolve(spec, &function, name) {
-        Ok(run) => Prepared::Run(Box::new(run)),
-        Err(error) => Prepared::Impossible(Outcome::new(Reason::InvalidSpec, chain(&error))),
-    })
+    let impossible = |words: String| Ok(Prepared::Impossible(Outcome::new(Reason::InvalidSpec, words)));
+    let run = match resolve::resolve(spec, &function, name) {
+        Ok(run) => run,
+        Err(error) => return impossible(chain(&error)),
+    };
+    match pod::build(&subject.task, &run, attempt, &ctx.config.runner, ctx.delivery) {
+        Ok(pod) => Ok(Prepared::Pod(Box::new(pod))),
+        Err(error) => impossible(chain(&error)),
+    }
 }
 
 enum Found {
@@ -190,14 +195,18 @@ async fn function(
     }
 }
 
-async fn create(ctx: &Arc<Context>, subject: &Subject, run: &Run, attempt: u32) -> Result<Action, Error> {
-    let pod = pod::build(&subject.task, run, attempt, &ctx.config.runner, ctx.delivery);
+async fn create(ctx: &Arc<Context>, subject: &Subject, pod: &Pod) -> Result<Action, Error> {
     let api = ctx.pods(&subject.namespace);
     let params = PostParams {
         field_manager: Some(ctx.config.instance.clone()),
         ..PostParams::default()
     };
-    match ctx.call("create a pod", api.create(&params, &pod)).await {
+    // A process that was paused may wake up right here, when another leads already.
+    if !ctx.leadership.is_held_now() {
+        tracing::warn!(task = %subject.name, namespace = %subject.namespace, "the lease has run out: no pod is made");
+        return Ok(Action::requeue(LEASE_RETRY));
+    }
+    match ctx.call("create a pod", api.create(&params, pod)).await {
         Ok(_) => {
             ctx.metrics.api_write("create", "pods");
             ctx.metrics.pod_created();
@@ -229,8 +238,9 @@ async fn refused(ctx: &Arc<Context>, subject: &Subject, error: CallError) -> Res
         queue_up(ctx, subject, "QuotaExceeded", &answer.message).await?;
         return Ok(Action::requeue(QUOTA_RETRY));
     }
-    // 400 and 422: the pod itself is wrong. 403: policy says no, or the namespace is going away.
-    if matches!(answer.code, 400 | 403 | 422) {
+    // 400 and 422: the pod itself is wrong. 403: policy says no, or the namespace is going away. 413: Task and Function,
+    // each within the limit on objects, are above it together.
+    if matches!(answer.code, 400 | 403 | 413 | 422) {
         let words = format!("the API server refused the pod: {}", answer.message);
         return end(ctx, subject, Outcome::new(Reason::PodRefused, words)).await;
     }

@@ -19,7 +19,12 @@ use crate::support::{
 async fn a_poisoned_task_is_marked_and_the_healthy_ones_go_on() {
     let world = World::start().await;
     let mut poisoned = inline("true");
-    poisoned["function"]["pod"] = json!({"volumes": [{"name": "v", "hostPath": "not an object"}]});
+    poisoned["timeout"] = json!("soon");
+    // An older definition let it through.
+    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/timeout";
+    world
+        .change_definition(json!([{"op": "replace", "path": at, "value": {"type": "string"}}]))
+        .await;
     world.task_raw("poisoned", poisoned).await;
     world.task("healthy", inline("true")).await;
     assert_eq!(

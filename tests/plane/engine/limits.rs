@@ -1,5 +1,7 @@
 //! What a Task asks of its machine, and what it hears when it cannot have it.
 
+use std::collections::BTreeMap;
+
 use errand::crd::Phase;
 use serde_json::json;
 
@@ -79,15 +81,63 @@ async fn a_missing_secret_ends_the_task_and_names_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_schema_cannot_see_is_refused_with_a_sentence() {
     let world = World::start().await;
+    let mut volume = inline("true");
+    volume["function"]["pod"] = json!({"volumes": [{"name": "v", "hostPath": "not an object"}]});
+    let mut input = inline("true");
+    let header = "x".repeat(4096);
+    input["input"] =
+        json!({"headers": (0..64).map(|n| (format!("h{n}"), header.clone())).collect::<BTreeMap<_, _>>()});
+    let source = json!({"function": {"container": {"image": "i"}, "result": {"from": "Stdout"}}});
+    for (name, spec, sentence) in [
+        ("volume", volume, "pod.volumes[0] is no volume of core/v1: "),
+        (
+            "input",
+            input,
+            "query, headers, contentType and body of the input need ",
+        ),
+        ("source", source, "result.from: Stdout needs container.command, "),
+    ] {
+        world.task(name, spec).await;
+        let status = world.ended(name).await.status.unwrap();
+        assert_eq!(
+            (status.reason.as_deref(), status.error.map(|e| e.code)),
+            (Some("InvalidSpec"), Some(3))
+        );
+        let message = status.message.unwrap();
+        assert!(message.starts_with(sentence), "{message}");
+    }
+    world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_and_a_function_that_are_too_large_together_end_the_task() {
+    let world = World::start().await;
+    let half = "x".repeat(1 << 20);
+    world
+        .function(
+            "f",
+            json!({"container": {"image": "i", "command": ["echo", half]}}),
+        )
+        .await;
     world
         .task(
             "t",
-            json!({"function": {"container": {"image": "i"}, "result": {"from": "Stdout"}}}),
+            json!({"functionRef": {"name": "f"}, "input": {"args": [half]}}),
         )
         .await;
     let status = world.ended("t").await.status.unwrap();
     assert_eq!(
-        (status.reason.as_deref(), status.error.map(|e| e.code)),
-        (Some("InvalidSpec"), Some(3))
+        (status.phase, status.reason.as_deref()),
+        (Some(Phase::Failed), Some("PodRefused"))
     );
+    assert!(
+        status
+            .message
+            .as_deref()
+            .unwrap()
+            .contains("request is too large"),
+        "{:?}",
+        status.message
+    );
+    world.no_pods().await;
 }

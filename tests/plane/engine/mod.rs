@@ -2,11 +2,13 @@
 
 mod bounds;
 mod containers;
+mod counts;
 mod crash;
 mod ends;
 mod faults;
 mod http;
 mod input;
+mod lease;
 mod limits;
 mod lost;
 mod queue;

@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, fmt::Debug, future::Future, path::Path, sync::A
 
 use errand::{
     crd::{self, Function, Phase, Task, TaskResult},
-    engine::{self, Config, Delivery, Runner, metrics::Metrics},
+    engine::{self, Config, Delivery, Runner, leader::Leadership, metrics::Metrics},
+    health::Exposition as _,
 };
-use k8s_openapi::api::{
-    core::v1::{Namespace, Pod},
-    events::v1::Event,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Pod},
+        events::v1::Event,
+    },
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -62,6 +66,8 @@ impl NodeSpec {
 pub struct World {
     /// A client that may do anything.
     pub client: Client,
+    /// What its engines count.
+    pub metrics: Arc<Metrics>,
     config: Config,
     folder: TempDir,
     engine: Option<Engine>,
@@ -131,6 +137,7 @@ impl World {
         let plane = super::ground::Ground::start(folder.path(), &setup.nodes, host).await;
         let mut world = Self {
             client: plane.client(),
+            metrics: Arc::new(Metrics::new()),
             config: setup.engine,
             folder,
             engine: None,
@@ -147,15 +154,20 @@ impl World {
         world
     }
 
-    /// Starts an engine.
+    /// Starts an engine that leads for good.
     pub fn engine_on(&self, client: Client) -> Engine {
-        let stop = CancellationToken::new();
+        self.engine_under(Leadership::alone(CancellationToken::new()), client)
+    }
+
+    /// Starts an engine.
+    pub fn engine_under(&self, leadership: Leadership, client: Client) -> Engine {
+        let stop = leadership.stop().clone();
         let run = engine::run(
             client,
             self.config.clone(),
-            Arc::new(Metrics::new()),
+            self.metrics.clone(),
             || {},
-            stop.clone(),
+            leadership,
         );
         Engine {
             task: tokio::spawn(run),
@@ -196,6 +208,16 @@ impl World {
 
     pub async fn task_in(&self, namespace: &str, name: &str, spec: Value) {
         self.create(namespace, name, spec).await;
+    }
+
+    /// Changes the definition of Tasks.
+    pub async fn change_definition(&self, patch: Value) {
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        let patch: Patch<Value> = Patch::Json(serde_json::from_value(patch).unwrap());
+        definitions
+            .patch("tasks.errand.dev", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     /// A Task that Rust cannot read as one.
@@ -453,6 +475,16 @@ impl World {
         .await;
     }
 
+    /// Waits until each of these lines is in the metrics.
+    pub async fn metrics_show(&self, lines: &[&str]) {
+        self.poll(&format!("metrics show {lines:?}"), || async {
+            let text = self.metrics.encode().unwrap();
+            let shown = |line: &&str| text.lines().any(|other| other == *line);
+            lines.iter().all(shown).then_some(())
+        })
+        .await;
+    }
+
     pub async fn namespace(&self, name: &str) {
         let namespace: Namespace = serde_json::from_value(
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
@@ -487,6 +519,7 @@ fn config() -> Config {
         function_grace: Duration::from_millis(1000),
         stop_margin: Duration::from_secs(2),
         follow_after: Duration::from_millis(100),
+        count_every: Duration::from_millis(50),
         ..Config::default()
     }
 }

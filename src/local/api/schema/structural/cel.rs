@@ -7,7 +7,10 @@ use std::{
 
 use kube_cel::{
     KubeCelExt,
-    cel::{Context, ExecutionError, IdedExpr, Value as Cel, parser::Parser},
+    cel::{
+        Context, ExecutionError, FunctionContext, IdedExpr, Value as Cel, extractors::This, functions,
+        parser::Parser,
+    },
 };
 use serde_json::Value;
 
@@ -198,7 +201,21 @@ fn normal_path(path: &str) -> String {
 
 thread_local! {
     /// The functions of Kubernetes' CEL; registering them costs more than most rules.
-    static FUNCTIONS: Context<'static> = Context::default().with_all();
+    static FUNCTIONS: Context<'static> = known_functions();
+}
+
+fn known_functions() -> Context<'static> {
+    let mut known = Context::default().with_all();
+    known.add_function("size", size);
+    known
+}
+
+/// The interpreter counts the bytes of a string; CEL counts its code points (language definition, "size").
+fn size(ftx: &FunctionContext, This(this): This<Cel>) -> Result<i64, ExecutionError> {
+    match this {
+        Cel::String(text) => Ok(i64::try_from(text.chars().count()).unwrap_or(i64::MAX)),
+        other => functions::size(ftx, This(other)),
+    }
 }
 
 /// Run all rules of an object whose structure is valid.

@@ -49,6 +49,35 @@ fn reason_field_path_and_message_expression_are_heeded() {
 }
 
 #[test]
+fn a_string_is_measured_in_characters_and_bytes_in_bytes() {
+    for (rule, good) in [
+        ("size(self.text) == 3", true),
+        ("self.text.size() == 3", true),
+        ("bytes(self.text).size() == 9", true),
+        ("self.list.size() == 2 && self.map.size() == 1", true),
+        ("self.text.size() == 9", false),
+    ] {
+        let text = json!({"type": "string"});
+        let properties = json!({
+            "text": text,
+            "list": {"type": "array", "items": text},
+            "map": {"type": "object", "additionalProperties": text},
+        });
+        let schema = compile(rules(json!([{"rule": rule, "message": "no"}]), properties));
+        let found = errors(
+            &schema,
+            json!({"text": "é€😀", "list": ["", ""], "map": {"a": ""}}),
+        );
+        let wanted: &[&str] = if good {
+            &[]
+        } else {
+            &["spec: Invalid value: \"object\": no"]
+        };
+        assert_eq!(found, wanted, "{rule}");
+    }
+}
+
+#[test]
 fn transition_rules_compare_with_the_former_self() {
     let schema = compile(json!({"type": "object", "properties": {
         "fixed": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "is immutable"}]},

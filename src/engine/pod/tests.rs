@@ -1,3 +1,4 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,7 +25,7 @@ fn delivered(function: Value, mut task: Value, delivery: Delivery) -> Value {
     }))
     .unwrap();
     let run = resolve(&task.spec, &function, Some("f")).unwrap();
-    serde_json::to_value(build(&task, &run, 1, &runner(), delivery)).unwrap()
+    serde_json::to_value(build(&task, &run, 1, &runner(), delivery).unwrap()).unwrap()
 }
 
 #[test]
@@ -194,4 +195,92 @@ fn pod_names_stay_within_bounds_and_differ_by_task_uid_and_attempt() {
     }
     assert_ne!(name("t", "u", 1), name("t", "v", 1));
     assert_ne!(name("t", "u", 1), name("t", "u", 2));
+}
+
+#[test]
+fn dollars_of_arguments_input_and_result_path_are_handed_on_as_they_are() {
+    let pod = pod(
+        json!({
+            "container": {"image": "i", "command": ["echo"]},
+            "result": {"from": "File", "path": "/tmp/$(A)$$"},
+        }),
+        json!({"input": {"body": "$$(A)", "args": ["$$(A)", "$$", "$", "$é"]}}),
+    );
+    let container = &pod["spec"]["containers"][0];
+    // Kubernetes makes `$` of `$$`, and a value of `$(A)`.
+    let command = container["command"].as_array().unwrap();
+    assert_eq!(command[2], json!("--result=file:/tmp/$$(A)$$$$"));
+    assert_eq!(
+        command[command.len() - 4..],
+        [json!("$$$$(A)"), json!("$$$$"), json!("$$"), json!("$$é")]
+    );
+    let env = container["env"].as_array().unwrap();
+    assert!(
+        env.contains(&json!({"name": "ERRAND_INPUT", "value": "$$$$(A)"})),
+        "{env:?}"
+    );
+}
+
+#[test]
+fn a_node_selector_term_that_matches_no_node_still_matches_none_with_a_latency() {
+    let pod = pod(
+        json!({"container": {"image": "i"}, "capabilities": {
+            "networkLatencyMs": 20,
+            "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                {}, {"matchExpressions": []}, {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]},
+            ]}},
+        }}),
+        json!({}),
+    );
+    let latency = json!({"key": "errand.dev/network-latency-ms", "operator": "Lt", "values": ["20"]});
+    let fields = json!([{"key": "metadata.name", "operator": "In", "values": ["n"]}]);
+    assert_eq!(
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"],
+        json!({"nodeSelectorTerms": [
+            {}, {"matchExpressions": []}, {"matchExpressions": [latency], "matchFields": fields},
+        ]})
+    );
+}
+
+#[test]
+fn more_input_than_a_pod_can_carry_is_refused_with_the_sizes() {
+    let build = |given: usize| {
+        let function: FunctionSpec = serde_json::from_value(json!({
+            "container": {"image": "i", "command": ["cat"]}, "pod": {"annotations": {"key": "x".repeat(given)}},
+        }))
+        .unwrap();
+        let task: Task = serde_json::from_value(json!({
+            "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "t", "uid": "u"},
+            "spec": {"functionRef": {"name": "f"}, "input": {"bodyBase64": STANDARD.encode(vec![0xff; 131_072])}},
+        }))
+        .unwrap();
+        let run = resolve(&task.spec, &function, Some("f")).unwrap();
+        let pod = build(&task, &run, 1, &runner(), Delivery::ImageVolume)?;
+        let annotations = pod.metadata.annotations.unwrap();
+        Ok(annotations
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum::<usize>())
+    };
+    let room = 262_144 - (build(0).unwrap() - "key".len());
+    assert_eq!(build(room - "key".len()), Ok(262_144));
+    let input = 262_144 - room;
+    assert_eq!(
+        build(room - "key".len() + 1),
+        Err(BuildError::Annotations {
+            input,
+            given: room + 1,
+            limit: 262_144
+        })
+    );
+    assert_eq!(
+        BuildError::Annotations {
+            input: 175_152,
+            given: 86_993,
+            limit: 262_144
+        }
+        .to_string(),
+        "query, headers, contentType and body of the input need 175152 bytes as annotations of the pod (a body that is \
+         not UTF-8 a third more than it has) and pod.annotations 86993; together at most 262144 are possible"
+    );
 }

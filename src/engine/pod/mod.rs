@@ -1,28 +1,32 @@
 //! The pod of one attempt. Pure: a [`Run`] in, a Pod out.
 
+mod input;
+mod needs;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{
     api::core::v1::{
-        Affinity, Container as CoreContainer, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
-        EmptyDirVolumeSource, EnvVar, ImageVolumeSource, NodeAffinity, NodeSelector, NodeSelectorRequirement,
-        NodeSelectorTerm, ObjectFieldSelector, Pod, PodSpec, ResourceRequirements, SeccompProfile,
-        SecurityContext, Volume, VolumeMount,
+        Container as CoreContainer, ContainerPort, EmptyDirVolumeSource, EnvVar, ImageVolumeSource, Pod,
+        PodSpec, SeccompProfile, SecurityContext, Volume, VolumeMount,
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Resource, ResourceExt};
 use sha2::{Digest, Sha256};
 
+use self::{
+    input::InputMount,
+    needs::{affinity, resources},
+};
 use super::{
     config::{Delivery, Runner},
-    resolve::{DEFAULT_PORT, Run, RunInput},
+    resolve::{DEFAULT_PORT, Run},
 };
 use crate::{
     crd::{
-        CAPTURE_FINALIZER, Capabilities, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_LATENCY, LABEL_TASK,
-        LABEL_TASK_UID, PodOptions, ResultSource, Task,
+        CAPTURE_FINALIZER, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_TASK, LABEL_TASK_UID, PodOptions,
+        ResultSource, Task,
     },
     handover::args::{DecodeInput, ResultFrom, SuperviseArgs},
 };
@@ -32,7 +36,6 @@ pub const CONTAINER: &str = "task";
 /// Pod annotation that holds the run's [`Facts`](super::resolve::Facts).
 pub const ANNOTATION_FACTS: &str = "errand.dev/run";
 
-const ANNOTATION_INPUT: &str = "errand.dev/input-";
 const INPUT_DIR: &str = "/errand/input";
 const ENCODED_DIR: &str = "/errand/input-encoded";
 const BIN_DIR: &str = "/errand/bin";
@@ -44,6 +47,26 @@ const INSTALLED: &str = "/install/errand";
 const MAX_ENV_BODY: usize = 4096;
 /// Longest pod name: a DNS subdomain.
 const MAX_NAME: usize = 253;
+/// Most bytes of all annotations of an object, keys and values (apimachinery `TotalAnnotationSizeLimitB`).
+const MAX_ANNOTATIONS: usize = 256 * 1024;
+
+/// Why no pod can be made of a run.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BuildError {
+    /// The input of a command function travels in annotations of its pod.
+    #[error(
+        "query, headers, contentType and body of the input need {input} bytes as annotations of the pod (a body that is \
+         not UTF-8 a third more than it has) and pod.annotations {given}; together at most {limit} are possible"
+    )]
+    Annotations {
+        /// Bytes of the input and of what the engine must know of the run.
+        input: usize,
+        /// Bytes of the Function's own annotations.
+        given: usize,
+        /// Bytes that are possible.
+        limit: usize,
+    },
+}
 
 /// The name of the pod of an attempt: derived, so that making it twice meets AlreadyExists and not a second run. The
 /// Task's uid is in it, so that a Task that was deleted and made again under its name does not meet its old pod.
@@ -69,11 +92,20 @@ fn cut(text: &str, max: usize) -> &str {
 }
 
 /// The pod that runs attempt number `attempt` (from 1) of `task`.
-pub fn build(task: &Task, run: &Run, attempt: u32, runner: &Runner, delivery: Delivery) -> Pod {
+///
+/// # Errors
+/// [`BuildError`] where the run is too large for a pod.
+pub fn build(
+    task: &Task,
+    run: &Run,
+    attempt: u32,
+    runner: &Runner,
+    delivery: Delivery,
+) -> Result<Pod, BuildError> {
     let task_name = task.name_any();
     let uid = task.uid().unwrap_or_default();
     let mount = InputMount::of(run);
-    let mut volumes = run.pod.volumes.clone();
+    let mut volumes = run.volumes.clone();
     volumes.extend(mount.volumes());
     let mut mounts = run.container.volume_mounts.clone();
     mounts.extend(mount.mounts());
@@ -89,8 +121,8 @@ pub fn build(task: &Task, run: &Run, attempt: u32, runner: &Runner, delivery: De
             ..VolumeMount::default()
         });
     }
-    Pod {
-        metadata: metadata(task, run, attempt, &task_name, &uid, &mount),
+    Ok(Pod {
+        metadata: metadata(task, run, attempt, &task_name, &uid, &mount)?,
         spec: Some(PodSpec {
             containers: vec![container(task, run, attempt, &task_name, &mount, mounts)],
             init_containers: (!init_containers.is_empty()).then_some(init_containers),
@@ -105,7 +137,7 @@ pub fn build(task: &Task, run: &Run, attempt: u32, runner: &Runner, delivery: De
             ..passed_through(&run.pod)
         }),
         status: None,
-    }
+    })
 }
 
 fn passed_through(pod: &PodOptions) -> PodSpec {
@@ -126,7 +158,7 @@ fn metadata(
     task_name: &str,
     uid: &str,
     mount: &InputMount,
-) -> ObjectMeta {
+) -> Result<ObjectMeta, BuildError> {
     let mut labels = run.pod.labels.clone();
     labels.insert("app.kubernetes.io/managed-by".into(), "errand".into());
     labels.insert(LABEL_TASK.into(), label_value(task_name));
@@ -135,22 +167,40 @@ fn metadata(
     if let Some(function) = &run.function {
         labels.insert(LABEL_FUNCTION.into(), label_value(function));
     }
-    let mut annotations = run.pod.annotations.clone();
-    annotations.extend(mount.annotations());
-    // Strings, numbers and booleans: serialization cannot fail.
-    annotations.insert(
-        ANNOTATION_FACTS.into(),
-        serde_json::to_string(&run.facts).unwrap_or_default(),
-    );
-    ObjectMeta {
+    Ok(ObjectMeta {
         name: Some(name(task_name, uid, attempt)),
         namespace: task.namespace(),
         labels: Some(labels),
-        annotations: Some(annotations),
+        annotations: Some(annotations(run, mount)?),
         owner_references: task.controller_owner_ref(&()).map(|owner| vec![owner]),
         finalizers: Some(vec![CAPTURE_FINALIZER.into()]),
         ..ObjectMeta::default()
+    })
+}
+
+fn annotations(run: &Run, mount: &InputMount) -> Result<BTreeMap<String, String>, BuildError> {
+    // Strings, numbers and booleans: serialization cannot fail.
+    let facts = serde_json::to_string(&run.facts).unwrap_or_default();
+    let mut annotations: BTreeMap<String, String> = mount.annotations().collect();
+    annotations.insert(ANNOTATION_FACTS.into(), facts);
+    let size = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let (input, given): (usize, usize) = (size(&annotations), size(&run.pod.annotations));
+    if input + given > MAX_ANNOTATIONS {
+        return Err(BuildError::Annotations {
+            input,
+            given,
+            limit: MAX_ANNOTATIONS,
+        });
     }
+    // None of them has a key of ours: the schema refuses those.
+    annotations.extend(run.pod.annotations.clone());
+    Ok(annotations)
+}
+
+/// Text as it must stand in a command, an argument or a variable so that Kubernetes hands it on unchanged: it turns
+/// `$$` into `$` wherever it stands, and `$(NAME)` into the value of a variable.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
 }
 
 fn container(
@@ -162,7 +212,7 @@ fn container(
     mounts: Vec<VolumeMount>,
 ) -> CoreContainer {
     let spec = &run.container;
-    let literal = run.literal_args.iter().map(|arg| arg.replace("$(", "$$("));
+    let literal = run.literal_args.iter().map(|arg| literal(arg));
     let args: Vec<String> = spec.args.iter().cloned().chain(literal).collect();
     let (command, args) = if run.facts.supervised {
         (supervise(run, mount, args), Vec::new())
@@ -195,7 +245,7 @@ fn supervise(run: &Run, mount: &InputMount, args: Vec<String>) -> Vec<String> {
     let facts = &run.facts;
     let result = match (facts.result_from, &facts.result_path) {
         (ResultSource::Stdout, _) => ResultFrom::Stdout,
-        (ResultSource::File, Some(path)) => ResultFrom::File(PathBuf::from(path)),
+        (ResultSource::File, Some(path)) => ResultFrom::File(PathBuf::from(literal(path))),
         (ResultSource::TerminationMessage, _) => ResultFrom::TerminationMessage,
         (ResultSource::Log | ResultSource::File, _) => ResultFrom::None,
     };
@@ -246,120 +296,10 @@ fn env(task: &Task, run: &Run, attempt: u32, task_name: &str, mount: &InputMount
         .and_then(|body| std::str::from_utf8(body).ok())
         .filter(|t| !t.contains('\0'))
     {
-        env.push(var("ERRAND_INPUT", text.replace("$(", "$$(")));
+        env.push(var("ERRAND_INPUT", literal(text)));
     }
     env.extend(run.container.env.iter().cloned());
     env
-}
-
-/// The input files of a command function, as pod annotations that a downward API volume shows as files.
-struct InputMount {
-    /// File name and content.
-    files: BTreeMap<&'static str, String>,
-    supervised: bool,
-}
-
-impl InputMount {
-    fn of(run: &Run) -> Self {
-        let files = if run.facts.http.is_some() {
-            BTreeMap::new()
-        } else {
-            input_files(&run.input)
-        };
-        Self {
-            files,
-            supervised: run.facts.supervised,
-        }
-    }
-
-    /// True where the supervisor must decode the body: an annotation holds text only.
-    fn encoded(&self) -> bool {
-        self.supervised && self.files.contains_key("body.base64")
-    }
-
-    fn annotations(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.files
-            .iter()
-            .map(|(file, content)| (annotation(file), content.clone()))
-    }
-
-    fn volumes(&self) -> Vec<Volume> {
-        if self.files.is_empty() {
-            return Vec::new();
-        }
-        let item = |file: &&str| DownwardAPIVolumeFile {
-            path: (*file).to_owned(),
-            field_ref: Some(ObjectFieldSelector {
-                field_path: format!("metadata.annotations['{}']", annotation(file)),
-                api_version: None,
-            }),
-            ..DownwardAPIVolumeFile::default()
-        };
-        let mut volumes = vec![Volume {
-            name: "errand-input".into(),
-            downward_api: Some(DownwardAPIVolumeSource {
-                items: Some(self.files.keys().map(item).collect()),
-                ..DownwardAPIVolumeSource::default()
-            }),
-            ..Volume::default()
-        }];
-        if self.encoded() {
-            volumes.push(Volume {
-                name: "errand-input-decoded".into(),
-                empty_dir: Some(EmptyDirVolumeSource::default()),
-                ..Volume::default()
-            });
-        }
-        volumes
-    }
-
-    fn mounts(&self) -> Vec<VolumeMount> {
-        let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
-            name: name.into(),
-            mount_path: path.into(),
-            read_only: read_only.then_some(true),
-            ..VolumeMount::default()
-        };
-        match (self.files.is_empty(), self.encoded()) {
-            (true, _) => Vec::new(),
-            (false, false) => vec![mount("errand-input", INPUT_DIR, true)],
-            (false, true) => vec![
-                mount("errand-input", ENCODED_DIR, true),
-                mount("errand-input-decoded", INPUT_DIR, false),
-            ],
-        }
-    }
-}
-
-fn annotation(file: &str) -> String {
-    format!("{ANNOTATION_INPUT}{file}")
-}
-
-fn input_files(input: &RunInput) -> BTreeMap<&'static str, String> {
-    let mut files = BTreeMap::new();
-    match input
-        .body
-        .as_deref()
-        .map(|body| (std::str::from_utf8(body), body))
-    {
-        Some((Ok(text), _)) => drop(files.insert("body", text.to_owned())),
-        Some((Err(_), bytes)) => drop(files.insert("body.base64", STANDARD.encode(bytes))),
-        None => {}
-    }
-    if let Some(query) = &input.query {
-        files.insert("query", query.clone());
-    }
-    if !input.headers.is_empty() {
-        // A map of strings: serialization cannot fail.
-        files.insert(
-            "headers.json",
-            serde_json::to_string(&input.headers).unwrap_or_default(),
-        );
-    }
-    if let Some(content_type) = &input.content_type {
-        files.insert("content-type", content_type.clone());
-    }
-    files
 }
 
 fn deliver(runner: &Runner, delivery: Delivery) -> (Volume, Option<CoreContainer>) {
@@ -417,55 +357,6 @@ fn security(privileged: bool) -> SecurityContext {
     }
 }
 
-fn resources(capabilities: &Capabilities) -> Option<ResourceRequirements> {
-    let named = [
-        ("cpu", &capabilities.cpu),
-        ("memory", &capabilities.memory),
-        ("ephemeral-storage", &capabilities.ephemeral_storage),
-    ];
-    let fixed = named
-        .into_iter()
-        .filter_map(|(name, amount)| amount.clone().map(|a| (name.to_owned(), Quantity::from(a))));
-    let extended = capabilities
-        .resources
-        .iter()
-        .map(|(name, amount)| (name.clone(), Quantity::from(amount.clone())));
-    let amounts: BTreeMap<String, Quantity> = fixed.chain(extended).collect();
-    (!amounts.is_empty()).then(|| ResourceRequirements {
-        limits: Some(amounts.clone()),
-        requests: Some(amounts),
-        ..ResourceRequirements::default()
-    })
-}
-
-/// The Function's node affinity with the latency requirement added to each of its terms: terms are alternatives, the
-/// expressions of a term all hold (core/v1 NodeSelector).
-fn affinity(capabilities: &Capabilities) -> Option<Affinity> {
-    let mut node_affinity = capabilities.node_affinity.clone();
-    if let Some(limit) = capabilities.network_latency_ms {
-        let latency = NodeSelectorRequirement {
-            key: LABEL_LATENCY.into(),
-            operator: "Lt".into(),
-            values: Some(vec![limit.to_string()]),
-        };
-        let node_affinity = node_affinity.get_or_insert_with(NodeAffinity::default);
-        let required = node_affinity
-            .required_during_scheduling_ignored_during_execution
-            .get_or_insert_with(|| NodeSelector {
-                node_selector_terms: vec![NodeSelectorTerm::default()],
-            });
-        for term in &mut required.node_selector_terms {
-            term.match_expressions
-                .get_or_insert_default()
-                .push(latency.clone());
-        }
-    }
-    node_affinity.map(|node_affinity| Affinity {
-        node_affinity: Some(node_affinity),
-        ..Affinity::default()
-    })
-}
-
 fn some_vec<T: Clone>(items: &[T]) -> Option<Vec<T>> {
     (!items.is_empty()).then(|| items.to_vec())
 }
@@ -475,5 +366,4 @@ fn some_map(items: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>
 }
 
 #[cfg(test)]
-#[path = "pod_tests.rs"]
 mod tests;
