@@ -3,6 +3,8 @@
 pub mod command;
 pub mod fault;
 pub mod ground;
+pub mod http;
+pub mod plane;
 pub mod process;
 pub mod world;
 
