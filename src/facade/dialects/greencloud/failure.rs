@@ -34,6 +34,12 @@ impl From<AccessError> for Failure {
     }
 }
 
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Refused(Refusal::Internal(format!("a setting cannot be written: {error}")))
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code) = match &self {

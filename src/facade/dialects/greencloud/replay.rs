@@ -13,6 +13,9 @@ use crate::{
     facade::{results, state::phase},
 };
 
+/// What is said of a task that is not over, or not there: clients that poll cannot tell, and ask again.
+pub const TOO_EARLY: &str = "the task is not over yet; ask again";
+
 /// `true` where bytes are missing at the end of the body.
 const TRUNCATED: HeaderName = HeaderName::from_static("errand-result-truncated");
 

@@ -14,7 +14,7 @@ use super::{
     find::{self, belongs},
     ids::Id,
     map,
-    replay::replay,
+    replay::{TOO_EARLY, replay},
     wire::{Created, Refused, TaskDetail, TaskSummary},
 };
 use crate::{
@@ -184,7 +184,7 @@ pub async fn result(
 
 /// The answer of a Task in view; 404 where it is not over.
 pub async fn answer(facade: &Facade, task: &Task) -> Result<Response, Failure> {
-    let unfinished = || Refusal::NotFound("the task is not over yet; ask again".into());
+    let unfinished = || Refusal::NotFound(TOO_EARLY.to_owned());
     if !is_over(task) {
         return Err(unfinished().into());
     }

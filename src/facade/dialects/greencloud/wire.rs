@@ -1,9 +1,31 @@
 //! Shapes on the wire.
 
-use serde::Serialize;
+use axum::extract::{FromRequest, Request};
+use serde::{Serialize, de::DeserializeOwned};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::ids::Id;
+use crate::facade::{
+    extract::{JsonPayload, Payload},
+    refusal::Refusal,
+    state::Facade,
+};
+
+/// A body of JSON that may be left out.
+pub struct OrEmpty<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<Facade> for OrEmpty<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, facade: &Facade) -> Result<Self, Refusal> {
+        let Payload(body) = Payload::from_request(request, facade).await?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        let JsonPayload(value) = JsonPayload::parse(&body)?;
+        Ok(Self(value))
+    }
+}
 
 /// An error.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,5 +1,7 @@
 //! The door for clients of GreenCloud.
 
+mod functions;
+mod public;
 mod tasks;
 
 use serde_json::{Value, json};
@@ -70,6 +72,13 @@ fn id(answer: &crate::support::http::Answer) -> String {
         "{id}"
     );
     id
+}
+
+/// The task in the list of its owner.
+fn listed(ann: &Http, id: &str) -> Value {
+    let list = ann.get("/v1/task/list").json();
+    let found = list.as_array().unwrap().iter().find(|task| task["id"] == id);
+    found.unwrap_or_else(|| panic!("no {id} in {list}")).clone()
 }
 
 /// An answer that refuses.
