@@ -8,7 +8,7 @@
 //! - [`runner`]: the supervisor that runs inside a container.
 //! - [`local`]: the embedded plane: API server, scheduler and node on one machine.
 //! - [`cli`]: one file per subcommand; wires the rooms together.
-//! - [`telemetry`]: logs and metrics; [`chain`]: an error and its sources in one line.
+//! - [`telemetry`]: logs and metrics; [`chain`]: an error and its sources in one line; [`quantity`]: amounts as numbers.
 //!
 //! Imports go one way: `crd` <- `handover` <- `engine`, `runner`; `local` imports none of them; `cli` imports all.
 
@@ -21,6 +21,7 @@ pub mod handover;
 pub mod health;
 pub mod livelog;
 pub mod local;
+pub mod quantity;
 pub mod runner;
 pub mod serve;
 pub mod telemetry;

@@ -5,7 +5,7 @@ use axum::{
     response::Response,
 };
 use tower_http::cors::{Any, CorsLayer};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{refusal::Refusal, state::Facade};
 
@@ -34,6 +34,19 @@ impl Door {
             cors: None,
         }
     }
+}
+
+/// Adds routes that are also there with a slash at the end of the path, for clients that send one. The document shows
+/// them once.
+pub fn with_slash(
+    mut router: OpenApiRouter<Facade>,
+    routes: UtoipaMethodRouter<Facade>,
+) -> OpenApiRouter<Facade> {
+    let methods = routes.2.clone();
+    for path in routes.1.paths.keys() {
+        router = router.route(&format!("{path}/"), methods.clone());
+    }
+    router.routes(routes)
 }
 
 /// Lets scripts of any site in, without cookies: callers prove who they are with a token, if at all.

@@ -80,14 +80,24 @@ async fn read(mut body: Body) -> Result<Bytes, Refusal> {
 /// A body that is JSON of this type, whatever its media type says.
 pub struct JsonPayload<T>(pub T);
 
+impl<T: DeserializeOwned> JsonPayload<T> {
+    /// Reads a body that is there.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(body).map(Self).map_err(|error| {
+            Refusal::Invalid(format!("the body is not the JSON that is wanted here: {error}"))
+        })
+    }
+}
+
 impl<T: DeserializeOwned> FromRequest<Facade> for JsonPayload<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, Refusal> {
         let Payload(body) = Payload::from_request(request, facade).await?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| {
-            Refusal::Invalid(format!("the body is not the JSON that is wanted here: {error}"))
-        })
+        Self::parse(&body)
     }
 }
 

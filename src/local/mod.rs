@@ -7,5 +7,4 @@ pub mod events;
 pub mod logs;
 pub mod node;
 pub mod node_lifecycle;
-pub mod quantity;
 pub mod scheduler;

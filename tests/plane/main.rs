@@ -5,6 +5,7 @@
 
 mod cli;
 mod dev;
+mod doors;
 mod engine;
 mod examples;
 mod facade;

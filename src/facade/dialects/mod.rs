@@ -1,10 +1,13 @@
 //! The APIs that are spoken, one folder each. This is the one place that names them.
 
 pub mod errand;
+pub mod greencloud;
 
 use super::door::Door;
 
 /// The doors of all dialects.
 pub fn doors() -> Vec<Door> {
-    errand::doors()
+    let mut doors = errand::doors();
+    doors.extend(greencloud::doors());
+    doors
 }

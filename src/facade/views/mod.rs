@@ -175,8 +175,9 @@ impl Faceted for Task {
 
 impl Faceted for Function {
     fn facets(&self) -> Vec<Facet> {
-        vec![Facet::Namespace(
-            self.metadata.namespace.clone().unwrap_or_default(),
-        )]
+        let namespace = Facet::Namespace(self.metadata.namespace.clone().unwrap_or_default());
+        let annotations = self.metadata.annotations.iter().flat_map(|all| all.keys());
+        let annotations = annotations.map(|name| Facet::Annotation(name.clone()));
+        annotations.chain([namespace]).collect()
     }
 }

@@ -44,6 +44,8 @@ pub enum Facet {
     Node(String),
     /// Tasks of this Function.
     Function(Key),
+    /// Functions with an annotation of this name, in whatever namespace.
+    Annotation(String),
 }
 
 /// An object that says what it can be found by.
@@ -66,7 +68,8 @@ pub struct Change<K> {
 pub struct Table<K> {
     objects: HashMap<Key, Arc<K>>,
     uids: BTreeMap<String, Key>,
-    facets: HashMap<Facet, BTreeSet<Key>>,
+    /// In order, so that all namespaces are found in a row.
+    facets: BTreeMap<Facet, BTreeSet<Key>>,
 }
 
 impl<K> Default for Table<K> {
@@ -74,7 +77,7 @@ impl<K> Default for Table<K> {
         Self {
             objects: HashMap::new(),
             uids: BTreeMap::new(),
-            facets: HashMap::new(),
+            facets: BTreeMap::new(),
         }
     }
 }
@@ -103,6 +106,18 @@ impl<K: Faceted> Table<K> {
     pub fn by_facet(&self, facet: &Facet) -> Vec<Arc<K>> {
         let keys = self.facets.get(facet).into_iter().flatten();
         keys.filter_map(|key| self.get(key)).collect()
+    }
+
+    /// The objects of this name, in the order of their namespaces.
+    pub fn named(&self, name: &str) -> Vec<Arc<K>> {
+        let all = self.facets.range(Facet::Namespace(String::new())..);
+        let namespaces = all.map_while(|(facet, _)| match facet {
+            Facet::Namespace(namespace) => Some(namespace),
+            _ => None,
+        });
+        namespaces
+            .filter_map(|namespace| self.get(&Key::new(namespace, name)))
+            .collect()
     }
 
     /// Every object, in no order.

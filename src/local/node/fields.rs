@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 
-use crate::local::quantity::{milli, milli_of};
 use crate::local::scheduler::resources::Resources;
+use crate::quantity::{milli, milli_of};
 
 /// What only the node knows.
 #[derive(Clone, Debug)]

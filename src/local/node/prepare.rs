@@ -15,7 +15,7 @@ use super::images::{self, PullPolicy};
 use super::options::Shared;
 use super::runtime::{ContainerConfig, Limits, PodKey, Security, StartFailure};
 use super::volumes::{self, Content, Inputs, Mount, TokenWanted, VolumeError};
-use crate::local::quantity::milli_of;
+use crate::quantity::milli_of;
 
 /// No call to the API server takes longer.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::local::quantity::milli_of;
+use crate::quantity::milli_of;
 
 /// Resource name -> amount in thousandths of its unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,8 @@ pub mod command;
 pub mod docker;
 pub mod fault;
 pub mod ground;
+pub mod http;
+pub mod plane;
 pub mod process;
 pub mod wire;
 pub mod world;

@@ -1,0 +1,3 @@
+//! The doors of the facade, as their clients meet them: bytes on the wire against a whole plane.
+
+mod greencloud;
