@@ -22,8 +22,8 @@ check: ## Check format, lints, generated files, spelling, YAML, shell scripts an
 	cargo clippy --all-targets -- -D warnings
 	@tests/support/check.sh
 
-bench: ## Measure the embedded plane on a release build and print a table
-	cargo bench --bench plane
+bench: ## Measure the embedded plane and the facade on a release build and print tables
+	cargo bench --bench plane --bench facade
 
 image: ## Build the container image errand:VERSION from the release binary with docker or buildah
 	@tests/support/image.sh

@@ -5,12 +5,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -18,19 +19,15 @@ use std::{
 use errand::crd::{Function, Phase, Task};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::{
-    Api, Client, Config,
-    api::PostParams,
-    config::{KubeConfigOptions, Kubeconfig},
+    Api,
+    api::{ListParams, PostParams},
 };
 use kube_runtime::{WatchStreamExt as _, watcher};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-const ERRAND: &str = env!("CARGO_BIN_EXE_errand");
+use support::{ERRAND, Plane, beside, client, median, millis, row};
+
 /// Tasks one after another.
 const SINGLE: usize = 200;
 /// Tasks in the crowd, and how many of them are under way at once.
@@ -61,17 +58,19 @@ fn main() {
     let mut plane = Plane::start(folder.path());
     let ready = began.elapsed();
     let idle = plane.memory();
-    let (mut single, crowd) = runtime.block_on(async {
+    let (mut single, crowd, writes) = runtime.block_on(async {
         let tasks = Tasks::watch(&folder.path().join("kubeconfig")).await;
         tasks.warm_up().await;
         let mut single = Vec::new();
         for number in 0..SINGLE {
             single.push(tasks.run(format!("single-{number}")).await);
         }
+        let before = tasks.revision().await;
         let began = Instant::now();
         let names = futures::stream::iter(0..CROWD).map(|number| tasks.run(format!("crowd-{number}")));
         names.buffer_unordered(IN_FLIGHT).collect::<Vec<_>>().await;
-        (single, began.elapsed())
+        let took = began.elapsed();
+        (single, took, tasks.revision().await - before)
     });
     let loaded = plane.memory();
     single.sort();
@@ -98,29 +97,16 @@ fn main() {
         crowd,
         &format!("{:.2} ms each", millis(each)),
     );
+    println!(
+        "| writes to the API per Task of these, by all parts | {:.1} | |",
+        writes as f64 / CROWD as f64
+    );
     println!("| memory of the plane, idle (VmHWM) | {:.1} MiB | |", idle);
     println!(
         "| memory of the plane after all Tasks (VmHWM) | {:.1} MiB | |",
         loaded
     );
     plane.stop();
-}
-
-fn row(what: &str, time: Duration, beside: &str) {
-    println!("| {what} | {:.2} ms | {beside} |", millis(time));
-}
-
-fn beside(time: Duration, other: Duration, what: &str) -> String {
-    format!("{:.1} x {what}", time.as_secs_f64() / other.as_secs_f64())
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
 }
 
 fn starts(command: impl Fn() -> Command) -> Vec<Duration> {
@@ -137,66 +123,6 @@ fn starts(command: impl Fn() -> Command) -> Vec<Duration> {
     (0..STARTS).map(|_| once()).collect()
 }
 
-/// `errand dev` as a process of its own.
-struct Plane(Child);
-
-impl Plane {
-    fn start(folder: &Path) -> Self {
-        let mut child = Command::new(ERRAND)
-            .args([
-                "dev",
-                "--facade-addr",
-                "127.0.0.1:0",
-                "--api-addr",
-                "127.0.0.1:0",
-                "--runtime",
-                "process",
-                "--kubeconfig",
-            ])
-            .arg(folder.join("kubeconfig"))
-            .env("TMPDIR", folder)
-            .stdout(Stdio::piped())
-            .stderr(File::create(folder.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(
-            line.starts_with("ready "),
-            "{line}{}",
-            fs::read_to_string(folder.join("log")).unwrap()
-        );
-        Self(child)
-    }
-
-    /// Most memory so far in MiB, from /proc.
-    fn memory(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .unwrap();
-        line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
-    }
-
-    fn stop(&mut self) {
-        let _ = kill(
-            Pid::from_raw(i32::try_from(self.0.id()).unwrap()),
-            Signal::SIGTERM,
-        );
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Phase>>>>;
 
 /// Tasks of a no-op function, all seen through one watch.
@@ -207,11 +133,7 @@ struct Tasks {
 
 impl Tasks {
     async fn watch(kubeconfig: &Path) -> Self {
-        let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .unwrap();
-        let client = Client::try_from(config).unwrap();
+        let client = client(kubeconfig).await;
         let function = json!({
             "apiVersion": "errand.dev/v1alpha1", "kind": "Function", "metadata": {"name": "noop"},
             "spec": {"container": {"image": "busybox", "command": ["true"]}},
@@ -240,9 +162,16 @@ impl Tasks {
                 }
                 std::future::ready(Ok(()))
             });
-            ended.await.unwrap();
+            // Ends with the plane.
+            let _ = ended.await;
         });
         Self { api, waiting }
+    }
+
+    /// The API's revision: it grows by one with each write, of whatever object by whomever.
+    async fn revision(&self) -> u64 {
+        let list = self.api.list(&ListParams::default().limit(1)).await.unwrap();
+        list.metadata.resource_version.unwrap().parse().unwrap()
     }
 
     /// The first Tasks pay for connections and caches.

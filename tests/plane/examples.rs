@@ -1,6 +1,6 @@
 //! Everything in `examples/` runs on the embedded plane, and the README's commands with it.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use crate::support::{Dev, wait_for};
 
@@ -70,10 +70,17 @@ fn every_command_of_the_readme_works() {
     let dev = Dev::start(&["--apply", examples()]);
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let mut ran = 0;
+    let mut script = String::new();
     for line in readme.lines().filter_map(|line| line.strip_prefix("$ ")) {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         // What builds or starts a plane is what this test stands on; CI runs the make targets themselves.
         if matches!(words[..], ["make" | "export", ..] | ["errand", "dev", ..]) {
+            continue;
+        }
+        // Lines that share variables share a shell.
+        if line.starts_with("curl ") || line.starts_with("ID=") {
+            script.push_str(line);
+            script.push('\n');
             continue;
         }
         let program = words.remove(0);
@@ -91,4 +98,25 @@ fn every_command_of_the_readme_works() {
         ran += 1;
     }
     assert!(ran >= 5, "only {ran} commands were found in the README");
+    let shell = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .env("FACADE", dev.says("facade"))
+        .env("TOKEN", dev.says("token"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&shell.stdout);
+    let complaint = String::from_utf8_lossy(&shell.stderr);
+    assert!(
+        shell.status.success(),
+        "{script}{said}{complaint} (it needs curl)"
+    );
+    for sign in [
+        "hello, Ada\n[{\"id\":",
+        "\"status\":200",
+        "event: log\nid: 1.1\ndata: ",
+        "event: end\n",
+    ] {
+        assert!(said.contains(sign), "{sign:?} is not in {said}");
+    }
+    assert!(said.ends_with("hello, Ada\n"), "{said}");
 }
