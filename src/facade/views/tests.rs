@@ -128,3 +128,38 @@ async fn a_follower_sees_an_object_come_change_and_go_and_costs_nothing_once_it_
     drop(follower);
     assert_eq!(view.followed(), 0);
 }
+
+#[test]
+fn a_name_is_found_in_every_namespace() {
+    let view = View::<Task>::default();
+    let external = || json!({"external": {"processor": "p"}, "owner": "ann", "domain": "d"});
+    for namespace in ["z", "", "ns"] {
+        let mut task = task("a", 1, external());
+        task.metadata.namespace = Some(namespace.to_owned());
+        task.metadata.uid = Some(format!("uid-{namespace}"));
+        view.put(task);
+    }
+    view.put(task("b", 1, external()));
+    let found = view.read(|table| table.named("a"));
+    let namespaces: Vec<_> = found
+        .iter()
+        .filter_map(|task| task.metadata.namespace.as_deref())
+        .collect();
+    assert_eq!(namespaces, ["", "ns", "z"]);
+    assert!(view.read(|table| table.named("c")).is_empty());
+}
+
+#[test]
+fn a_function_is_found_by_its_annotations_as_they_are_now() {
+    let view = View::<Function>::default();
+    let function = |annotation: &str| -> Function {
+        serde_json::from_value(json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Function",
+            "metadata": {"name": "f", "namespace": "ns", "annotations": {annotation: "x"}},
+            "spec": {"container": {"image": "x"}}}))
+        .unwrap()
+    };
+    view.put(function("old"));
+    view.put(function("new"));
+    let found = |annotation: &str| view.by_facet(&Facet::Annotation(annotation.to_owned())).len();
+    assert_eq!((found("old"), found("new")), (0, 1));
+}

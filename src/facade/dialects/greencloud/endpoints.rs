@@ -306,8 +306,8 @@ async fn known(
     facade
         .authorize(caller, verb, Resource::Functions, &namespace, None)
         .await?;
-    let found = public::endpoint(facade, id);
-    let own = found.filter(|(function, _)| function.namespace().as_ref() == Some(&namespace));
+    let mut found = public::endpoints(facade, id).into_iter();
+    let own = found.find(|(function, _)| function.namespace().as_ref() == Some(&namespace));
     own.ok_or_else(|| none(id).into())
 }
 

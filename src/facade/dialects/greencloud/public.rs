@@ -169,8 +169,7 @@ async fn start(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Id, Failure> {
-    let none = || Refusal::NotFound(format!("there is no endpoint {id}"));
-    let (function, endpoint) = endpoint(facade, id).ok_or_else(none)?;
+    let (function, endpoint) = endpoint(facade, id)?;
     if !endpoint.admits(headers) {
         return Err(
             Refusal::Forbidden("this endpoint takes calls from the pages of some sites only".into()).into(),
@@ -185,16 +184,27 @@ async fn start(
     submit(facade, &task).await
 }
 
-/// The endpoint with this id and its Function, in whatever namespace.
-pub fn endpoint(facade: &Facade, id: &str) -> Option<(Arc<Function>, Endpoint)> {
+/// The one endpoint with this id and its Function, in whatever namespace. Whoever may change a Function can write the
+/// id of a stranger's endpoint on it: then neither is called, so that nobody gets what was meant for another.
+fn endpoint(facade: &Facade, id: &str) -> Result<(Arc<Function>, Endpoint), Refusal> {
+    let mut found = endpoints(facade, id).into_iter();
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(Refusal::NotFound(format!("there is no endpoint {id}"))),
+        (Some(_), Some(_)) => Err(Refusal::Conflict(format!(
+            "more than one function says that {id} is its endpoint; take the annotation off all but one"
+        ))),
+    }
+}
+
+/// Every endpoint with this id.
+pub fn endpoints(facade: &Facade, id: &str) -> Vec<(Arc<Function>, Endpoint)> {
     let functions = facade
         .views
         .functions
         .by_facet(&Facet::Annotation(settings::key(id)));
-    functions.into_iter().find_map(|function| {
-        let endpoint = settings::read(&function, id)?;
-        Some((function, endpoint))
-    })
+    let read = |function: Arc<Function>| settings::read(&function, id).map(|endpoint| (function, endpoint));
+    functions.into_iter().filter_map(read).collect()
 }
 
 /// Takes one of the calls of the day. A call whose task is refused afterwards is spent all the same.

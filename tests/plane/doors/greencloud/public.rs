@@ -287,3 +287,30 @@ async fn the_limit_of_a_day_is_exact_however_many_call_at_once() {
     statuses.sort_unstable();
     assert_eq!(statuses, [[201; 3].as_slice(), &[429; 9]].concat());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_an_endpoint_gets_no_calls() {
+    let (doors, ann) = open(&[]).await;
+    let endpoint = endpoint(&ann, "echo", json!({}));
+    let call = format!("/gc/{endpoint}");
+    id(&doors.http.post(&call, b""));
+    let setting =
+        json!({"dailyLimit": -1, "createdAt": "2026-01-31T12:00:00Z", "createdBy": "eve"}).to_string();
+    let annotations = json!({format!("greencloud.errand.dev/endpoint-{endpoint}"): setting});
+    doors
+        .create(
+            Some("default"),
+            json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Function", "spec": shell("true"),
+                "metadata": {"name": "a-copy", "annotations": annotations}}),
+        )
+        .await;
+    // The facade hears of it by its watch.
+    let wait = std::time::Instant::now() + crate::support::PATIENCE;
+    loop {
+        let answer = doors.http.post(&call, b"");
+        if answer.status == 409 {
+            return refused(&answer, 409, "CONFLICT");
+        }
+        assert!(std::time::Instant::now() < wait, "{answer:?}");
+    }
+}
