@@ -24,16 +24,13 @@ use kube::Api;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::{
-    read::{gone, known},
-    wire::Refused,
-};
+use super::{read::known, wire::Refused};
 use crate::{
     crd::{Progress, Task, TaskStatus},
     facade::{
         extract::{Asker, PathOf},
         refusal::Refusal,
-        state::{Facade, is_over, phase},
+        state::{Facade, gone, is_over, phase},
         views::Key,
     },
     livelog::{Came, LiveLog, kept},
