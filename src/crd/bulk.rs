@@ -19,7 +19,8 @@ pub fn drop_bulk(task: &mut Task) {
     if let Some(logs) = &mut status.logs {
         logs.tail = String::new();
     }
-    if let Some(result) = &mut status.result {
+    let reported = status.reported_end.as_mut().and_then(|end| end.result.as_mut());
+    for result in status.result.as_mut().into_iter().chain(reported) {
         result.body = None;
         result.body_base64 = None;
         result.headers.clear();

@@ -4,6 +4,7 @@
 //! comments. Optional fields are skipped when absent, so that a value that was read and written again is unchanged.
 
 mod bulk;
+pub mod change;
 mod container;
 mod duration;
 mod function;
@@ -24,8 +25,8 @@ pub use names::{
 };
 pub use quantity::Quantity;
 pub use status::{
-    CONDITION_EVIDENCE, CONDITION_FINISHED, LogTail, Message, Phase, PodRef, Progress, RpcStatus, Speed,
-    TaskResult, TaskStatus,
+    CONDITION_EVIDENCE, CONDITION_FINISHED, EndPhase, LogTail, Message, Phase, PodRef, Progress, ReportedEnd,
+    RpcStatus, Speed, TaskResult, TaskStatus,
 };
 pub use task::{Callback, External, FunctionRef, Input, Task, TaskSpec};
 

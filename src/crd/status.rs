@@ -71,6 +71,9 @@ pub struct TaskStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub messages: Vec<Message>,
+    /// The end that was reported for a Task that has a pod. The pod is stopped for it, and then the Task ends so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_end: Option<ReportedEnd>,
     /// What came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<TaskResult>,
@@ -191,6 +194,74 @@ pub struct Message {
     pub time: Timestamp,
     /// The message.
     pub text: String,
+}
+
+/// An end that was reported.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedEnd {
+    /// The phase that the Task ends in.
+    pub phase: EndPhase,
+    /// A sentence about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What came out; absent = what the pod left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<TaskResult>,
+}
+
+/// A final phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum EndPhase {
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Was stopped because someone asked for it.
+    Cancelled,
+}
+
+impl EndPhase {
+    /// As a phase.
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Succeeded => Phase::Succeeded,
+            Self::Failed => Phase::Failed,
+            Self::Cancelled => Phase::Cancelled,
+        }
+    }
+
+    /// google.rpc.Code of an end that was reported without one: UNKNOWN or CANCELLED; `None` for success.
+    pub const fn code(self) -> Option<i32> {
+        match self {
+            Self::Succeeded => None,
+            Self::Failed => Some(2),
+            Self::Cancelled => Some(1),
+        }
+    }
+
+    /// As HTTP would put it, where nothing else is known; 499 as web servers log a client that went away.
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Succeeded => 200,
+            Self::Failed => 500,
+            Self::Cancelled => 499,
+        }
+    }
+}
+
+impl ReportedEnd {
+    /// `status.reason` of a Task that ended so.
+    pub const REASON: &str = "Reported";
+
+    /// The sentence that came with it, or one in its place.
+    pub fn words(&self) -> &str {
+        self.message.as_deref().unwrap_or(match self.phase {
+            EndPhase::Succeeded => "the end was reported",
+            EndPhase::Failed => "a failure was reported",
+            EndPhase::Cancelled => "it was reported that the work was stopped",
+        })
+    }
 }
 
 /// What came out of a Task.

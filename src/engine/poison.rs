@@ -9,7 +9,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::task::{outcome::rpc, status::to_millis};
+use super::task::outcome::rpc;
+use crate::crd::change::to_millis;
 use crate::crd::{GROUP, Task};
 
 /// Marks a Task that cannot be read as Failed, once. A failure to do so is logged: the next list brings it back.

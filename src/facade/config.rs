@@ -27,6 +27,8 @@ pub struct Config {
     pub connections: usize,
     /// Live logs read for streams at once; more streams show the log at the end only.
     pub logs: usize,
+    /// Tasks that report progress at once.
+    pub reporters: usize,
 }
 
 impl Default for Config {
@@ -42,6 +44,7 @@ impl Default for Config {
             streams: 4096,
             connections: 8192,
             logs: 256,
+            reporters: 4096,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod layers;
 pub mod metrics;
 pub mod objects;
 pub mod refusal;
+pub mod reports;
 pub mod results;
 mod run;
 pub mod server;

@@ -12,6 +12,7 @@ use super::{
     dialects,
     metrics::Metrics,
     objects::Objects,
+    reports::Reports,
     server,
     state::{Facade, Inner},
     views::{Table, Views},
@@ -20,6 +21,8 @@ use crate::serve::Serving;
 
 /// How long requests under way may take to end; streams are told to end at once.
 const LINGER: Duration = Duration::from_secs(3);
+/// How long the last reports may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
 /// How often the size of the view is told to the metrics.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
@@ -51,10 +54,14 @@ pub async fn run(
             ..Serving::plain(config.connections)
         };
         let served = serving.serve(listener, router, shutdown.clone());
-        tokio::select! {
+        let served = tokio::select! {
             served = served => served,
             never = count(&facade) => match never {},
+        };
+        if tokio::time::timeout(FLUSH, facade.reports.flush()).await.is_err() {
+            tracing::warn!("the last reports of progress could not all be written");
         }
+        served
     };
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
@@ -72,10 +79,17 @@ fn facade(
     metrics: Arc<Metrics>,
     shutdown: &CancellationToken,
 ) -> Facade {
+    let objects = Objects::new(client.clone(), config.manager.clone(), config.api_timeout);
     Facade::new(Inner {
-        access: Access::new(client.clone(), config.access.clone()),
+        access: Access::new(client, config.access.clone()),
         views: views.clone(),
-        objects: Objects::new(client, config.manager.clone(), config.api_timeout),
+        reports: Reports::new(
+            views.tasks.clone(),
+            objects.clone(),
+            config.reporters,
+            shutdown.clone(),
+        ),
+        objects,
         config: config.clone(),
         metrics,
         shutdown: shutdown.clone(),

@@ -11,6 +11,7 @@ use super::{
     metrics::Metrics,
     objects::Objects,
     refusal::Refusal,
+    reports::Reports,
     views::{Key, Views},
 };
 use crate::crd::{Phase, Task};
@@ -29,6 +30,8 @@ pub struct Inner {
     pub views: Views,
     /// What is asked for.
     pub objects: Objects,
+    /// What Tasks report.
+    pub reports: Reports,
     /// Configuration.
     pub config: Config,
     /// Counters.
@@ -111,4 +114,12 @@ pub fn phase(task: &Task) -> Phase {
 /// True once the Task is in a final phase.
 pub fn is_over(task: &Task) -> bool {
     phase(task).is_terminal()
+}
+
+/// There is no such Task.
+pub fn gone(key: &Key) -> Refusal {
+    Refusal::NotFound(format!(
+        "there is no Task {} in namespace {}",
+        key.name, key.namespace
+    ))
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     chain::chain,
-    crd::{Phase, TaskResult, TaskStatus},
+    crd::{Phase, ReportedEnd, Task, TaskResult, TaskStatus},
     engine::{context::Context, pod::CONTAINER, resolve::RetryPolicy},
 };
 
@@ -41,6 +41,19 @@ pub async fn finish(
     ended: Option<Ended>,
     answer: Option<Box<TaskResult>>,
 ) -> Result<Action, Error> {
+    let whole;
+    let subject = if reported(&subject.task).is_some() {
+        // The cache holds no bodies, and the result that was reported has one.
+        match write::refresh(ctx, subject).await? {
+            Some(task) if !is_over(&task) => {
+                whole = subject.with(Arc::new(task));
+                &whole
+            }
+            _ => return Ok(Action::await_change()),
+        }
+    } else {
+        subject
+    };
     let cancelled = subject.task.spec.cancel == Some(true);
     let (gathered, outcome) = match pod {
         Some(pod) => {
@@ -56,6 +69,13 @@ pub async fn finish(
             .await
         }
         None => (Gathered::default(), outcome),
+    };
+    let gathered = match reported(&subject.task).and_then(|end| end.result.clone()) {
+        Some(result) => Gathered {
+            result: Some(result),
+            ..gathered
+        },
+        None => gathered,
     };
     let old = subject.task.status.clone().unwrap_or_default();
     let now = Timestamp::now();
@@ -88,6 +108,15 @@ pub async fn finish(
     ctx.progress.forget(&subject.uid);
     letgo::release(ctx, &subject.namespace, pod).await?;
     Ok(Action::await_change())
+}
+
+fn reported(task: &Task) -> Option<&ReportedEnd> {
+    task.status.as_ref()?.reported_end.as_ref()
+}
+
+fn is_over(task: &Task) -> bool {
+    let phase = task.status.as_ref().and_then(|status| status.phase);
+    phase.is_some_and(Phase::is_terminal)
 }
 
 /// The policy that the attempt ran under. Without a pod the Task's own is all there is.

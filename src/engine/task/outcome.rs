@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::view::{Ended, PodView, Waiting};
 use crate::{
-    crd::{Phase, RetryOn},
+    crd::{EndPhase, Phase, ReportedEnd, RetryOn},
     handover::record::{Ended as ProcessEnd, Outcome as Recorded, Record},
 };
 
@@ -66,6 +66,8 @@ pub enum Reason {
     NoAnswer,
     /// The controller went away after sending the request; whether it was worked on is not known.
     RequestLost,
+    /// The end was reported, from inside the pod or by whoever does the work.
+    Reported(EndPhase),
 }
 
 impl Reason {
@@ -92,6 +94,7 @@ impl Reason {
             Self::PodRefused => "PodRefused",
             Self::NoAnswer => "NoAnswer",
             Self::RequestLost => "RequestLost",
+            Self::Reported(_) => ReportedEnd::REASON,
         }
     }
 
@@ -100,6 +103,7 @@ impl Reason {
         match self {
             Self::Completed => Phase::Succeeded,
             Self::Cancelled => Phase::Cancelled,
+            Self::Reported(end) => end.phase(),
             _ => Phase::Failed,
         }
     }
@@ -123,7 +127,8 @@ impl Reason {
             | Self::FunctionNotFound
             | Self::InvalidSpec
             | Self::PodRefused
-            | Self::ContainerConfigFailed => None,
+            | Self::ContainerConfigFailed
+            | Self::Reported(_) => None,
         }
     }
 
@@ -131,6 +136,7 @@ impl Reason {
     pub const fn code(self) -> Option<i32> {
         Some(match self {
             Self::Completed => return None,
+            Self::Reported(end) => return end.code(),
             Self::Cancelled => rpc::CANCELLED,
             Self::ExitCode => rpc::UNKNOWN,
             Self::InvalidSpec | Self::PodRefused => rpc::INVALID_ARGUMENT,
@@ -152,6 +158,7 @@ impl Reason {
             Self::Completed => 200,
             Self::TimedOut | Self::PendingTimedOut => 408,
             Self::Cancelled => 499,
+            Self::Reported(end) => end.http_status(),
             _ => 500,
         }
     }
@@ -354,6 +361,14 @@ pub fn deleted(view: &PodView) -> Outcome {
 /// The end of a Task that someone cancelled.
 pub fn cancelled_outcome() -> Outcome {
     Outcome::new(Reason::Cancelled, "the Task was cancelled")
+}
+
+/// The end that was reported; what is known of the container stays.
+pub fn reported(end: &ReportedEnd, exit_code: Option<i32>) -> Outcome {
+    Outcome {
+        exit_code,
+        ..Outcome::new(Reason::Reported(end.phase), end.words())
+    }
 }
 
 /// The end of a pod that did not start within its pending time limit.

@@ -7,11 +7,14 @@ use kube::ResourceExt;
 
 use super::{
     outcome::{self, Outcome, Reason},
-    status::{self, Moment},
+    status,
     view::{Ended, NodeHealth, PodView, RunState, Waiting},
 };
 use crate::{
-    crd::{Phase, Task, TaskResult, TaskStatus},
+    crd::{
+        Phase, ReportedEnd, Task, TaskResult, TaskStatus,
+        change::{Moment, to_millis},
+    },
     engine::{config::Config, pod, resolve},
 };
 
@@ -103,6 +106,21 @@ impl Step {
             answer: None,
         }
     }
+
+    /// Whatever else ended the attempt, the Task ends as was reported.
+    fn overruled(self, end: &ReportedEnd) -> Self {
+        match self {
+            Self::Finish { ended, .. } => {
+                let exit_code = ended.as_ref().and_then(|ended| ended.exit_code);
+                Self::Finish {
+                    outcome: Some(outcome::reported(end, exit_code)),
+                    ended,
+                    answer: None,
+                }
+            }
+            step => step,
+        }
+    }
 }
 
 /// Decides.
@@ -136,6 +154,10 @@ pub fn decide(seen: &Observed, config: &Config) -> Plan {
             None => without_pod(seen, &status, attempt),
         }
     };
+    let step = match &status.reported_end {
+        Some(end) => step.overruled(end),
+        None => step,
+    };
     Plan { let_go, step }
 }
 
@@ -152,6 +174,12 @@ fn cancelled(task: &Task) -> bool {
     task.spec.cancel == Some(true)
 }
 
+/// True where the pod is to be stopped, its evidence kept: it is no longer wanted, or its end was reported.
+fn to_stop(task: &Task) -> bool {
+    let status = task.status.as_ref();
+    cancelled(task) || status.is_some_and(|status| status.reported_end.is_some())
+}
+
 fn expire(status: &TaskStatus, seen: &Observed) -> Step {
     if seen.task.metadata.deletion_timestamp.is_some() {
         return Step::Rest(None);
@@ -164,7 +192,7 @@ fn expire(status: &TaskStatus, seen: &Observed) -> Step {
 }
 
 fn external(seen: &Observed, status: &TaskStatus, processor: &str) -> Step {
-    if cancelled(seen.task) {
+    if to_stop(seen.task) {
         return Step::finish(outcome::cancelled_outcome());
     }
     if status.phase != Some(Phase::Running) {
@@ -198,7 +226,7 @@ fn without_pod(seen: &Observed, status: &TaskStatus, attempt: u32) -> Step {
             pod: known.name.clone(),
         };
     }
-    if cancelled(seen.task) {
+    if to_stop(seen.task) {
         return Step::finish(outcome::cancelled_outcome());
     }
     if let Some(wait) = status
@@ -266,10 +294,7 @@ fn node_lost(seen: &Observed, pod: &PodView, config: &Config) -> Option<Step> {
             Some(_) => None,
             None => Some(Step::finish(Outcome::new(
                 Reason::NodeLost,
-                format!(
-                    "node {node} has not been ready since {}",
-                    status::to_millis(*since)
-                ),
+                format!("node {node} has not been ready since {}", to_millis(*since)),
             ))),
         },
         NodeHealth::Gone => Some(Step::finish(Outcome::new(
@@ -286,7 +311,7 @@ fn waiting_step(
     waiting: &Waiting,
     config: &Config,
 ) -> Step {
-    if cancelled(seen.task) {
+    if to_stop(seen.task) {
         return Step::finish(outcome::cancelled_outcome());
     }
     if pod.deletion_due.is_some() {
@@ -359,7 +384,7 @@ fn running_step(
             )),
         };
     }
-    if cancelled(seen.task) {
+    if to_stop(seen.task) {
         return Step::Stop;
     }
     if let Some(http) = facts.and_then(|facts| facts.http.as_ref()) {

@@ -66,6 +66,7 @@ fn changed(cached: &Task, fresh: &Task) -> bool {
             status.pod,
             status.next_attempt_at,
             task.spec.cancel,
+            status.reported_end.is_some(),
         )
     };
     key(cached) != key(fresh) || fresh.metadata.deletion_timestamp.is_some()
@@ -271,10 +272,14 @@ pub async fn confirm_lost(ctx: &Arc<Context>, subject: &Subject, name: &str) -> 
     {
         return Ok(Action::await_change());
     }
-    let outcome = if subject.task.spec.cancel == Some(true) {
-        outcome::cancelled_outcome()
-    } else {
-        Outcome::new(Reason::PodLost, format!("pod {name} vanished"))
+    let reported = task
+        .status
+        .as_ref()
+        .and_then(|status| status.reported_end.as_ref());
+    let outcome = match reported {
+        Some(end) => outcome::reported(end, None),
+        None if subject.task.spec.cancel == Some(true) => outcome::cancelled_outcome(),
+        None => Outcome::new(Reason::PodLost, format!("pod {name} vanished")),
     };
     end(ctx, &subject.with(Arc::new(task)), outcome).await
 }

@@ -8,12 +8,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    reconcile::{Error, Subject},
-    status::merge_patch,
-};
+use super::reconcile::{Error, Subject};
 use crate::{
-    crd::{Task, TaskStatus},
+    crd::{Task, TaskStatus, change::merge_patch},
     engine::{context::Context, recent::slim},
 };
 

@@ -45,6 +45,9 @@ async fn a_lost_pod_is_tried_again_where_the_policy_allows_it() {
     spec["retry"] = json!({"limit": 1, "backoff": "10ms"});
     world.task("t", spec).await;
     world.running("t").await;
+    // Running is said of the container; its shell may be a moment behind.
+    let ran = || std::fs::read_to_string(&runs).unwrap_or_default();
+    crate::support::wait_for("the first run", ran, || (ran() == "run\n").then_some(()));
     world.delete_pods().await;
     world
         .until("t", "the second attempt runs", |task| {

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::{
-    read::{gone, known},
+    read::known,
     wire::{Refused, StreamEvent},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     facade::{
         extract::{Asker, PathOf},
         refusal::Refusal,
-        state::{Facade, is_over, phase},
+        state::{Facade, gone, is_over, phase},
         views::Key,
     },
     livelog::{Came, LiveLog, kept},

@@ -1,10 +1,12 @@
 //! Errand's own door, `/errand/v1`: what no other API has, for every Task whatever door made it.
 //!
 //! - [`read`]: a Task, its result and its log; with `wait=30s` once it has ended.
+//! - [`report`]: progress and end, from inside a Task's pod or from whoever does its work.
 //! - [`events`]: what happens to a Task, as server-sent events.
 
 mod events;
 mod read;
+mod report;
 mod wire;
 
 use axum::{
@@ -22,7 +24,9 @@ pub fn doors() -> Vec<Door> {
     door.routes = OpenApiRouter::new()
         .routes(routes!(read::list))
         .routes(routes!(read::log))
-        .routes(routes!(read::cancel));
+        .routes(routes!(read::cancel))
+        .routes(routes!(report::progress))
+        .routes(routes!(report::end));
     door.streams = OpenApiRouter::new()
         .routes(routes!(read::get))
         .routes(routes!(read::result))

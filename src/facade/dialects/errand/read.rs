@@ -21,7 +21,7 @@ use crate::{
         extract::{Asker, PathOf, QueryOf},
         refusal::Refusal,
         results,
-        state::{Facade, is_over, phase},
+        state::{Facade, gone, is_over, phase},
         views::{Facet, Key},
     },
 };
@@ -265,12 +265,4 @@ async fn fetch(facade: &Facade, key: &Key) -> Result<Task, Refusal> {
     let mut task: Task = facade.objects.get(key).await?.ok_or_else(|| gone(key))?;
     task.meta_mut().managed_fields = None;
     Ok(task)
-}
-
-/// There is no such Task.
-pub fn gone(key: &Key) -> Refusal {
-    Refusal::NotFound(format!(
-        "there is no Task {} in namespace {}",
-        key.name, key.namespace
-    ))
 }
