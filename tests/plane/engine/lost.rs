@@ -5,7 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use errand::crd::Phase;
+use errand::crd::{API_VERSION, CAPTURE_FINALIZER, LABEL_TASK_UID, Phase};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use serde_json::json;
 
 use super::ends::inline;
@@ -223,7 +228,7 @@ async fn an_engine_that_starts_lets_go_of_pods_without_a_task_and_stops() {
         setup.start_engine = false;
     })
     .await;
-    world.orphan("orphan").await;
+    leave_orphan(&world).await;
     let client = with_faults(
         world.client.clone(),
         Arc::new(move |request| {
@@ -237,4 +242,19 @@ async fn an_engine_that_starts_lets_go_of_pods_without_a_task_and_stops() {
     let engine = world.engine_on(client);
     world.no_pods().await;
     tokio::time::timeout(PATIENCE, engine.stop()).await.unwrap();
+}
+
+/// A pod under deletion, with the engine's finalizer on it, whose Task is gone.
+async fn leave_orphan(world: &World) {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": "orphan", "finalizers": [CAPTURE_FINALIZER], "labels": {LABEL_TASK_UID: "gone"},
+            "ownerReferences": [{"apiVersion": API_VERSION, "kind": "Task", "name": "gone", "uid": "gone"}],
+        },
+        "spec": {"containers": [{"name": "task", "image": "i"}]},
+    }))
+    .unwrap();
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "default");
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    pods.delete("orphan", &DeleteParams::default()).await.unwrap();
 }

@@ -395,21 +395,6 @@ impl World {
         }
     }
 
-    /// A pod that its owner, a Task that is gone, left behind with the engine's finalizer on it.
-    pub async fn orphan(&self, name: &str) {
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {
-                "name": name, "finalizers": [crd::CAPTURE_FINALIZER], "labels": {crd::LABEL_TASK_UID: "gone"},
-                "ownerReferences": [{"apiVersion": crd::API_VERSION, "kind": "Task", "name": "gone", "uid": "gone"}],
-            },
-            "spec": {"containers": [{"name": "task", "image": "i"}]},
-        }))
-        .unwrap();
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), "default");
-        api.create(&PostParams::default(), &pod).await.unwrap();
-        api.delete(name, &DeleteParams::default()).await.unwrap();
-    }
-
     /// Asks the API to evict all pods, as `kubectl drain` does.
     pub async fn evict_pods(&self) {
         for pod in self.pods().await {
