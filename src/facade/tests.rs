@@ -26,6 +26,7 @@ use super::{
     metrics::Metrics,
     objects::Objects,
     refusal::Refusal,
+    reports::Reports,
     server,
     state::{Facade, Inner},
     views::Views,
@@ -44,13 +45,16 @@ async fn facade(config: Config) -> (Facade, ApiServer) {
         let made = api.create(&PostParams::default(), &definition).await;
         made.unwrap_or_else(|error| panic!("{}: {error}", definition.name_any()));
     }
+    let (views, shutdown) = (Views::default(), CancellationToken::new());
+    let objects = Objects::new(client.clone(), "test".into(), Duration::from_secs(10));
     let facade = Facade::new(Inner {
-        access: Access::new(client.clone(), config.access.clone()),
-        views: Views::default(),
-        objects: Objects::new(client, "test".into(), Duration::from_secs(10)),
+        access: Access::new(client, config.access.clone()),
+        reports: Reports::new(views.tasks.clone(), objects.clone(), 1, shutdown.clone()),
+        views,
+        objects,
         logs: Arc::new(Semaphore::new(1)),
         metrics: Arc::new(Metrics::new()),
-        shutdown: CancellationToken::new(),
+        shutdown,
         config,
     });
     (facade, server)
