@@ -58,9 +58,18 @@ impl ProgressDesk {
         }
     }
 
-    /// The newest progress of a Task.
+    /// The newest progress of a Task that is not written yet.
     pub fn news(&self, uid: &str) -> Option<Progress> {
         lock(&self.desk).get(uid).and_then(|(_, news)| news.clone())
+    }
+
+    /// The progress stands in the Task's status: it is news no longer, unless newer came meanwhile.
+    pub fn written(&self, uid: &str, progress: &Progress) {
+        if let Some((_, news)) = lock(&self.desk).get_mut(uid)
+            && news.as_ref() == Some(progress)
+        {
+            *news = None;
+        }
     }
 
     /// Follows the log of a Task, if it is not followed yet; false where there is no room.

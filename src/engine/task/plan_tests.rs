@@ -416,3 +416,71 @@ fn only_the_classes_of_the_policy_are_tried_again_and_never_a_cancelled_task() {
     assert_eq!(settled(Reason::NodeLost, 2, false), Next::End);
     assert_eq!(settled(Reason::NodeLost, 1, true), Next::End);
 }
+
+fn reported_task(spec: Value, phase: &str) -> Task {
+    let end = json!({"phase": "Succeeded", "message": "all done"});
+    task(spec, json!({"phase": phase, "reportedEnd": end}))
+}
+
+fn as_reported(exit_code: Option<i32>) -> Option<Outcome> {
+    Some(Outcome {
+        reason: Reason::Reported(crate::crd::EndPhase::Succeeded),
+        message: "all done".into(),
+        exit_code,
+    })
+}
+
+fn reported_outcome(step: Step) -> Option<Outcome> {
+    match step {
+        Step::Finish { outcome, answer, .. } => {
+            assert_eq!(answer, None);
+            outcome
+        }
+        other => panic!("no end decided: {other:?}"),
+    }
+}
+
+#[test]
+fn a_running_pod_whose_end_is_reported_is_stopped_once_and_waited_for_within_bounds() {
+    let task = reported_task(json!({}), "Running");
+    let mut view = running_since("2026-01-01T00:09:59Z");
+    assert_eq!(step(&task, &[view.clone()]), Step::Stop);
+    view.stop_at = Some(at(NOW));
+    assert!(matches!(step(&task, &[view.clone()]), Step::Rest(Some(_))));
+    view.stop_at = Some(at("2026-01-01T00:00:00Z"));
+    assert_eq!(reported_outcome(step(&task, &[view])), as_reported(None));
+}
+
+#[test]
+fn a_reported_end_wins_over_whatever_else_ends_the_attempt() {
+    let ended = Ended {
+        exit_code: Some(3),
+        ..Ended::default()
+    };
+    for spec in [json!({}), json!({"cancel": true})] {
+        let task = reported_task(spec, "Running");
+        let view = pod(RunState::Ended(ended.clone()));
+        assert_eq!(reported_outcome(step(&task, &[view])), as_reported(Some(3)));
+        let lost = decide_on(&task, &[running_since(NOW)], |seen| seen.node = NodeHealth::Gone);
+        assert_eq!(reported_outcome(lost.step), as_reported(None));
+        let answered = decide_on(&task, &[running_since(NOW)], |seen| {
+            seen.request = RequestState::Answered(Box::default());
+        });
+        assert_eq!(reported_outcome(answered.step), as_reported(None));
+    }
+}
+
+#[test]
+fn a_task_whose_end_is_reported_starts_nothing_and_is_not_tried_again() {
+    let task = reported_task(json!({}), "Queued");
+    assert_eq!(reported_outcome(step(&task, &[])), as_reported(None));
+    let waiting = pod(RunState::Waiting(Waiting::Starting));
+    assert_eq!(reported_outcome(step(&task, &[waiting])), as_reported(None));
+    let policy = RetryPolicy {
+        limit: 5,
+        on: vec![RetryOn::Infrastructure, RetryOn::Failure, RetryOn::Timeout],
+        backoff_ms: 0,
+    };
+    let failed = Outcome::new(Reason::Reported(crate::crd::EndPhase::Failed), "no");
+    assert_eq!(settle(&task, &failed, 1, &policy), Next::End);
+}

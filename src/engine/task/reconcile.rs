@@ -173,14 +173,18 @@ async fn rest(
     let Some((pod, started_at)) = follow else {
         return Ok(wait.map_or_else(Action::await_change, Action::requeue));
     };
-    if let Some(progress) = ctx
-        .progress
-        .news(&subject.uid)
-        .filter(|news| status.progress.as_ref() != Some(news))
-    {
-        let next = super::status::progressed(&status, progress, plan::moment(&subject.task, seen.now));
-        write::status(ctx, subject, &next).await?;
-        return Ok(Action::await_change());
+    if let Some(progress) = ctx.progress.news(&subject.uid) {
+        let moment = plan::moment(&subject.task, seen.now);
+        let next = super::status::progressed(&status, progress.clone(), moment);
+        let same = status.progress.as_ref() == Some(&progress);
+        let written = same || write::status(ctx, subject, &next).await?.is_some();
+        if written {
+            // Else a line of long ago would take the place of what was reported over HTTP since.
+            ctx.progress.written(&subject.uid, &progress);
+        }
+        if !same {
+            return Ok(Action::await_change());
+        }
     }
     let ran = plan::since(started_at, seen.now);
     let to_follow = ctx.config.follow_after.saturating_sub(ran);

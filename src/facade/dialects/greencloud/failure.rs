@@ -47,7 +47,7 @@ impl IntoResponse for Failure {
             Self::Refused(refusal) => return refusal.clone().into_response(),
             Self::Paused(_) => (StatusCode::CONFLICT, "FUNCTION_PAUSED"),
             Self::Spent(_) => (StatusCode::TOO_MANY_REQUESTS, "NO_QUOTA_AVAILABLE"),
-            Self::Missing(_) => (StatusCode::NOT_IMPLEMENTED, "NOT_IMPLEMENTED"),
+            Self::Missing(_) => (StatusCode::BAD_REQUEST, "NOT_SUPPORTED"),
         };
         body(status, code, self.to_string())
     }

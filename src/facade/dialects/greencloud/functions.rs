@@ -218,7 +218,7 @@ pub async fn toggle_pause(
 #[utoipa::path(
     post, path = "/v1/build/{id}", tag = "greencloud", operation_id = "greencloudBuild",
     params(("id" = String, Path, description = "Function")),
-    responses((status = 501, description = "Nothing is built here", body = super::wire::ErrorBody), Refused),
+    responses((status = 400, description = "Nothing is built here", body = super::wire::ErrorBody), Refused),
     security(("token" = [])),
 )]
 pub async fn build(Asker(_): Asker) -> Failure {
@@ -231,7 +231,7 @@ pub async fn build(Asker(_): Asker) -> Failure {
 #[utoipa::path(
     get, path = "/v1/build/{id}", tag = "greencloud", operation_id = "greencloudGetBuild",
     params(("id" = String, Path, description = "Build, or the word list")),
-    responses((status = 501, description = "Nothing is built here", body = super::wire::ErrorBody), Refused),
+    responses((status = 400, description = "Nothing is built here", body = super::wire::ErrorBody), Refused),
     security(("token" = [])),
 )]
 pub async fn get_build(Asker(_): Asker) -> Failure {

@@ -50,10 +50,10 @@ async fn what_does_not_map_is_refused_with_a_sentence() {
     );
     refused(
         &ann.post("/v1/build/echo?arch=amd64", b"PK"),
-        501,
-        "NOT_IMPLEMENTED",
+        400,
+        "NOT_SUPPORTED",
     );
-    refused(&ann.get("/v1/build/list"), 501, "NOT_IMPLEMENTED");
+    refused(&ann.get("/v1/build/list"), 400, "NOT_SUPPORTED");
     refused(&ann.get("/v1/function/none"), 404, "NOT_FOUND");
     refused(
         &doors.as_user("bob").post("/v1/function/echo/togglePause", b""),
