@@ -149,10 +149,26 @@ impl Session {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// One Task of the namespace.
+    pub async fn task(&self, name: &str) -> Result<Task, Unread> {
+        self.tasks().get(name).await.map_err(|source| Unread {
+            name: name.to_owned(),
+            source: source.into(),
+        })
+    }
+
     /// Functions of the namespace.
     pub fn functions(&self) -> Api<Function> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// A Task that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read task/{name}")]
+pub struct Unread {
+    name: String,
+    source: Refusal,
 }
 
 /// A failed request as a sentence for the person at the terminal. It has no source: kube's errors repeat their

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 
 use super::{
-    connect::{self, ConnectArgs, Refusal, Session},
+    connect::{self, ConnectArgs, Refusal, Session, Unread},
     facts, outcome,
     run::write_result,
     table,
@@ -47,14 +47,8 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] connect::Error),
     /// One Task could not be read.
-    #[error("could not read task/{name}")]
-    Get {
-        /// The Task.
-        name: String,
-        /// Why.
-        #[source]
-        source: Refusal,
-    },
+    #[error(transparent)]
+    Get(#[from] Unread),
     /// The Tasks could not be listed.
     #[error("could not list the Tasks of the namespace {namespace}")]
     List {
@@ -81,11 +75,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     let now = Timestamp::now();
     let text = match (args.task, args.output) {
         (Some(name), output) => {
-            let read = session.tasks().get(&name).await;
-            let task = read.map_err(|source| Error::Get {
-                name,
-                source: source.into(),
-            })?;
+            let task = session.task(&name).await?;
             match output {
                 None => facts::of(&task, now),
                 Some(Format::Wide) => table::render(&[table::row(&task, now)], true),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
 
 use super::{
-    connect::{self, ConnectArgs, Refusal, Session},
+    connect::{self, ConnectArgs, Refusal, Session, Unread},
     follow::{self, End, Viewer},
     outcome,
 };
@@ -36,14 +36,8 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] connect::Error),
     /// The Task could not be read.
-    #[error("could not read task/{name}")]
-    Get {
-        /// The Task.
-        name: String,
-        /// Why.
-        #[source]
-        source: Refusal,
-    },
+    #[error(transparent)]
+    Get(#[from] Unread),
     /// The pod's log could not be read.
     #[error("could not read the log of pod/{pod}")]
     Pod {
@@ -85,11 +79,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     if args.follow {
         return follow_log(&session, &name).await;
     }
-    let read = session.tasks().get(&name).await;
-    let task = read.map_err(|source| Error::Get {
-        name: name.clone(),
-        source: source.into(),
-    })?;
+    let task = session.task(&name).await?;
     let status = task.status.clone().unwrap_or_default();
     match (status.phase, &status.pod) {
         (Some(phase), _) if phase.is_terminal() => print_kept(&name, &status)?,

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    connect::{self, ConnectArgs, Refusal},
+    connect::{self, ConnectArgs, Unread},
     follow::{self, End},
     outcome,
     run::write_result,
@@ -31,14 +31,8 @@ pub enum Error {
     #[error(transparent)]
     Connect(#[from] connect::Error),
     /// The Task could not be read.
-    #[error("could not read task/{name}")]
-    Get {
-        /// The Task.
-        name: String,
-        /// Why.
-        #[source]
-        source: Refusal,
-    },
+    #[error(transparent)]
+    Get(#[from] Unread),
     /// The Task could not be waited for.
     #[error(transparent)]
     Follow(#[from] follow::Error),
@@ -70,11 +64,7 @@ pub enum Error {
 pub async fn run(args: Args) -> Result<u8, Error> {
     let session = args.connect.session().await?;
     let name = args.task;
-    let read = session.tasks().get(&name).await;
-    let mut task = read.map_err(|source| Error::Get {
-        name: name.clone(),
-        source: source.into(),
-    })?;
+    let mut task = session.task(&name).await?;
     let ended = |phase: Option<Phase>| phase.is_some_and(Phase::is_terminal);
     if args.wait && !ended(task.status.as_ref().and_then(|status| status.phase)) {
         let mut view = View::new(&name);
