@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{HeaderMap, Request, StatusCode},
+    http::{HeaderMap, Method, Request, StatusCode},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -21,7 +21,7 @@ use super::{
     access::Access,
     config::Config,
     dialects, docs,
-    door::Door,
+    door::{Door, any_origin},
     extract::{Asker, Payload},
     metrics::Metrics,
     objects::Objects,
@@ -72,6 +72,7 @@ fn door() -> Door {
         .route("/echo", post(async |Payload(body): Payload| body))
         .route("/who", get(async |Asker(caller): Asker| caller.user.clone()));
     door.routes = OpenApiRouter::from(routes);
+    door.cors = Some(any_origin([Method::GET, Method::POST, Method::OPTIONS]));
     let endless = || async {
         let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"one"))]);
         Body::from_stream(futures::StreamExt::chain(first, stream::pending()))
@@ -163,6 +164,8 @@ async fn one_request_too_many_is_refused_at_once_and_the_place_is_free_again_whe
     }
     let (status, headers, _) = ask(&router, a_post("/echo", "x")).await;
     assert_eq!((status, headers["retry-after"].to_str().unwrap()), (429, "1"));
+    // Else a browser's script would not see the refusal at all.
+    assert_eq!(headers["access-control-allow-origin"], "*");
     held.abort();
     assert!(held.await.unwrap_err().is_cancelled());
     assert_eq!(ask(&router, a_post("/echo", "x")).await.0, 200);

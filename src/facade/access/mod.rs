@@ -154,12 +154,14 @@ impl Access {
             return Ok(());
         }
         let inner = &self.inner;
-        let key = answers::key(&("owner", &pod.namespace, &pod.name, &pod.uid, task_uid));
+        let attempt = owner::attempt(task);
+        let key = answers::key(&("owner", &pod.namespace, &pod.name, &pod.uid, task_uid, attempt));
         let owned = inner.owners.get(key, || {
             let (inner, pod, task_uid) = (inner.clone(), pod.clone(), task_uid.to_owned());
             async move {
                 let found = review::pod(&inner.client, inner.config.time_limit, &pod).await?;
-                let owned = found.is_some_and(|found| owner::is_owned(&found.metadata, &pod, &task_uid));
+                let owned =
+                    found.is_some_and(|found| owner::is_owned(&found.metadata, &pod, &task_uid, attempt));
                 Ok(inner.config.fresh(owned))
             }
         });

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource as _;
 
 use super::caller::PodIdentity;
-use crate::crd::{GROUP, Task};
+use crate::crd::{GROUP, LABEL_ATTEMPT, Task};
 
 /// The Task's uid, if it is in the pod's namespace.
 pub(super) fn same_namespace<'a>(pod: &PodIdentity, task: &'a Task) -> Option<&'a str> {
@@ -19,10 +19,22 @@ pub(super) fn is_named(pod: &PodIdentity, task: &Task) -> bool {
     named.is_some_and(|named| named.name == pod.name && named.uid.as_deref() == Some(&pod.uid))
 }
 
-/// Whether the pod, read by its name, is the one meant and says so itself.
-pub(super) fn is_owned(found: &ObjectMeta, pod: &PodIdentity, task_uid: &str) -> bool {
+/// The Task's present attempt, counted from 1.
+pub(super) fn attempt(task: &Task) -> u32 {
+    task.status
+        .as_ref()
+        .and_then(|status| status.attempts)
+        .unwrap_or(1)
+}
+
+/// Whether the pod, read by its name, is the one meant, of this attempt, and says so itself.
+pub(super) fn is_owned(found: &ObjectMeta, pod: &PodIdentity, task_uid: &str, attempt: u32) -> bool {
     let mut owners = found.owner_references.iter().flatten();
-    found.uid.as_deref() == Some(&pod.uid)
+    let labels = found.labels.as_ref();
+    // A pod of an earlier attempt may linger; what it says is not about this one.
+    let present = labels.and_then(|labels| labels.get(LABEL_ATTEMPT)) == Some(&attempt.to_string());
+    present
+        && found.uid.as_deref() == Some(&pod.uid)
         && owners.any(|owner| {
             let group = owner.api_version.split_once('/').map(|(group, _)| group);
             owner.uid == task_uid && owner.kind == "Task" && group == Some(GROUP)
@@ -87,8 +99,13 @@ mod tests {
             ("u", json!([owner("tekton.dev/v1", "Task", "t1")]), false),
         ] {
             let meta =
-                serde_json::from_value(json!({"uid": uid, "ownerReferences": owners.clone()})).unwrap();
-            assert_eq!(is_owned(&meta, &pod(), "t1"), is, "{uid} {owners}");
+                json!({"uid": uid, "ownerReferences": owners.clone(), "labels": {"errand.dev/attempt": "2"}});
+            let meta = serde_json::from_value(meta).unwrap();
+            assert_eq!(is_owned(&meta, &pod(), "t1", 2), is, "{uid} {owners}");
+            assert!(
+                !is_owned(&meta, &pod(), "t1", 3),
+                "a pod of an earlier attempt speaks for none"
+            );
         }
     }
 }

@@ -189,7 +189,7 @@ impl World {
     /// A pod with account robot, owned by a Task.
     async fn pod(&self, name: &str, owner: &Task) -> Pod {
         let owner = json!({"apiVersion": crd::API_VERSION, "kind": "Task", "name": owner.name_any(), "uid": owner.uid(), "controller": true});
-        let pod = json!({"metadata": {"name": name, "ownerReferences": [owner]},
+        let pod = json!({"metadata": {"name": name, "ownerReferences": [owner], "labels": {"errand.dev/attempt": "1"}},
             "spec": {"serviceAccountName": "robot", "containers": [{"name": "main", "image": "busybox"}]}});
         make(Api::namespaced(self.client.clone(), "default"), pod).await
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{id, listed, open, refused, shell};
+use super::{echo, id, listed, open, refused, shell};
 use crate::support::{
     http::{Answer, Http},
     plane::Doors,
@@ -143,9 +143,13 @@ async fn failures_end_the_polling() {
         })
         .await;
     doors.function("broken", shell("exit 3")).await;
+    let mut mute = echo();
+    mute["timeout"] = json!("2s");
+    doors.function("mute", mute).await;
     let page = browser(&doors);
     for (function, query, status, code) in [
         ("slow", "", 408, "TIMED_OUT"),
+        ("mute", "?hang", 408, "TIMED_OUT"),
         ("broken", "", 500, "FUNCTION_FAILED"),
         ("echo", "?die", 500, "FUNCTION_FAILED"),
     ] {
