@@ -321,6 +321,34 @@ fn a_pod_reports_for_its_own_task_and_may_do_nothing_else() {
     assert_eq!(status["progress"]["title"], "half", "{status}");
 }
 
+/// As docs/users.md shows it. It needs curl, as the README's own lines do.
+#[test]
+fn a_container_reports_with_the_token_that_is_projected_into_it() {
+    let dev = start();
+    let script = format!(
+        r#"report() {{ curl -sS -o /dev/null -w '%{{http_code}} ' -H "Authorization: Bearer $(cat /token/errand)" -d "$2" {}/errand/v1/namespaces/$ERRAND_NAMESPACE/tasks/$1; }}
+        report $ERRAND_TASK/progress '{{"percent": 40, "title": "copying"}}'; report other/progress '{{"percent": 1}}'; report $ERRAND_TASK/cancel '{{}}'"#,
+        dev.says("facade")
+    );
+    dev.apply(
+        &json!({
+            "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "inside"},
+            "spec": {"function": {
+                "container": {"image": "i", "command": ["sh", "-c", script],
+                    "volumeMounts": [{"name": "token", "mountPath": "/token", "readOnly": true}]},
+                "pod": {"volumes": [{"name": "token", "projected": {"sources": [
+                    {"serviceAccountToken": {"audience": "errand", "path": "errand"}}]}}]},
+            }},
+        })
+        .to_string(),
+    );
+    task(&dev, "other", "sleep 300");
+    let result = get(&dev, &format!("{TASKS}/inside/result?wait=60s"), ADMIN);
+    let codes = result.text();
+    let codes: Vec<_> = codes.split_whitespace().collect();
+    assert!(matches!(codes[..], ["202", "403" | "404", "403"]), "{result:?}");
+}
+
 #[test]
 fn what_is_malformed_gets_a_sentence() {
     let dev = start();
