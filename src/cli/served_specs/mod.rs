@@ -74,3 +74,42 @@ async fn post(client: &Client, kind: Kind, query: &str, body: Vec<u8>) -> (u16, 
     let path = format!("{}?{query}", kind.path());
     send(client, "POST", &path, "application/json", body).await
 }
+
+#[tokio::test]
+async fn an_integer_may_be_written_with_a_point_however_it_comes_in() {
+    let (_server, client) = server().await;
+    let spec = json!({"container": {"image": "i"}, "capabilities": {"cpu": 0.0}, "maxConcurrency": 2.0});
+    let body = Kind::Function.object("f", &spec).to_string().into_bytes();
+    assert_eq!(post(&client, Kind::Function, "", body).await.0, 201);
+    let functions: Api<Function> = Api::default_namespaced(client.clone());
+    let read = async || {
+        let spec = functions.get("f").await.unwrap().spec;
+        (
+            spec.max_concurrency,
+            spec.capabilities.unwrap().cpu.unwrap().to_string(),
+        )
+    };
+    assert_eq!(read().await, (Some(2), "0".to_owned()));
+    let path = format!("{}/f", Kind::Function.path());
+    for (media_type, patch) in [
+        (
+            "merge-patch+json",
+            r#"{"spec": {"maxConcurrency": 3e0, "capabilities": {"cpu": 1.0}}}"#,
+        ),
+        (
+            "json-patch+json",
+            r#"[{"op": "add", "path": "/spec/maxConcurrency", "value": 3.0}]"#,
+        ),
+        (
+            "apply-patch+yaml",
+            "{apiVersion: errand.dev/v1alpha1, kind: Function, metadata: {name: f}, spec: {container: {image: i}, maxConcurrency: 3.0}}",
+        ),
+    ] {
+        let media_type = format!("application/{media_type}");
+        let path = format!("{path}?fieldManager=t&force={}", media_type.contains("apply"));
+        let path = path.replace("&force=false", "");
+        let (status, answer) = send(&client, "PATCH", &path, &media_type, patch.into()).await;
+        assert_eq!(status, 200, "{media_type}: {answer}");
+        assert_eq!(read().await, (Some(3), "1".to_owned()), "{media_type}");
+    }
+}

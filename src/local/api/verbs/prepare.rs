@@ -11,7 +11,8 @@ use crate::local::api::{
     schema::{FieldError, Resource},
 };
 
-/// Refuses what is not an object of this kind, and fills in apiVersion and kind where they are missing.
+/// Refuses what is not an object of this kind, fills in apiVersion and kind where they are missing, and writes numbers
+/// as the real server does.
 pub fn check_type(kind: &Kind, value: &mut Value) -> Result<()> {
     let wanted = &kind.resource.kind;
     if !value.is_object() {
@@ -25,6 +26,7 @@ pub fn check_type(kind: &Kind, value: &mut Value) -> Result<()> {
             meta::MAX_DEPTH
         )));
     }
+    meta::make_whole(value);
     let (api_version, name) = (meta::text(value, &["apiVersion"]), meta::text(value, &["kind"]));
     if !api_version.is_empty() && api_version != kind.api_version {
         return Err(ApiError::bad_request(format!(
