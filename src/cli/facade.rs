@@ -48,7 +48,7 @@ pub struct Args {
     /// Streams and long polls open at once; more get 429
     #[arg(long, value_name = "COUNT", env = "ERRAND_MAX_STREAMS", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..))]
     max_streams: u16,
-    /// How long an answer may take, streams and long polls apart; then 503
+    /// How long an answer may take, streams and long polls apart; then 503. Half of it is for the body to arrive; then 408
     #[arg(
         long,
         value_name = "DURATION",

@@ -15,10 +15,8 @@ pub struct Config {
     pub manager: String,
     /// Limit on each call to the API server.
     pub api_timeout: Duration,
-    /// Limit on the answer to a request that is no stream.
+    /// Limit on the answer to a request that is no stream. Half of it is for the body to arrive.
     pub request_timeout: Duration,
-    /// Limit on the arrival of a request's body.
-    pub body_timeout: Duration,
     /// Requests under way at once, streams apart.
     pub requests: usize,
     /// Streams and long polls open at once.
@@ -29,6 +27,16 @@ pub struct Config {
     pub logs: usize,
     /// Tasks that report progress at once.
     pub reporters: usize,
+    /// How long a stream goes on before its caller's right to it is asked for again.
+    pub recheck: Duration,
+}
+
+impl Config {
+    /// Limit on the arrival of a request's body: short of the limit on the answer, which would speak first and blame
+    /// this side.
+    pub fn body_timeout(&self) -> Duration {
+        self.request_timeout / 2
+    }
 }
 
 impl Default for Config {
@@ -39,12 +47,12 @@ impl Default for Config {
             manager: "errand-facade".to_owned(),
             api_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(30),
             requests: 256,
             streams: 4096,
             connections: 8192,
             logs: 256,
             reporters: 4096,
+            recheck: Duration::from_secs(60),
         }
     }
 }

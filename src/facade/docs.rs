@@ -1,6 +1,6 @@
 //! The document of all doors at `/openapi.json`, and as a page at `/docs` that loads nothing from anywhere.
 
-use std::{borrow::Cow, fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, marker::PhantomData};
 
 use axum::{
     Router,
@@ -8,18 +8,56 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
     routing::get,
 };
+use bytes::Bytes;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 use utoipa::{
-    PartialSchema, ToSchema,
+    IntoResponses, PartialSchema, ToSchema,
     openapi::{
-        ComponentsBuilder, InfoBuilder, License, Object, OpenApi, OpenApiBuilder, OpenApiVersion, RefOr,
-        Schema,
+        self, ComponentsBuilder, ContentBuilder, InfoBuilder, License, Object, OpenApi, OpenApiBuilder,
+        OpenApiVersion, RefOr, ResponseBuilder, Schema,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
 use crate::crd::Task;
+
+/// What every call of a door may be answered with instead, with `E` as the shape of its errors.
+pub struct Refused<E>(PhantomData<E>);
+
+/// Statuses of [`super::refusal::Refusal`] that any call may meet.
+const REFUSALS: [(u16, &str); 9] = [
+    (400, "The request is malformed; the message says what to change."),
+    (401, "No token, or one that is not accepted."),
+    (403, "The caller may not do this."),
+    (
+        404,
+        "There is no such thing, or none that the caller may know of.",
+    ),
+    (408, "The request did not arrive in time."),
+    (409, "What is there does not go with what is asked."),
+    (413, "The body is too large."),
+    (
+        429,
+        "Too much at once, or too often; `Retry-After` says when to come back.",
+    ),
+    (
+        503,
+        "Something behind the facade does not answer; `Retry-After` says when to come back.",
+    ),
+];
+
+impl<E: PartialSchema> IntoResponses for Refused<E> {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let answer = |(status, text): &(u16, &str)| {
+            let content = ContentBuilder::new().schema(Some(E::schema())).build();
+            let response = ResponseBuilder::new().description(*text);
+            let response = response.content("application/json", content).build();
+            (status.to_string(), response.into())
+        };
+        REFUSALS.iter().map(answer).collect()
+    }
+}
 
 /// A Task as the document shows it: the schema of its definition, which `kubectl explain` shows too.
 pub struct TaskObject;
@@ -93,27 +131,24 @@ pub fn head() -> OpenApi {
 }
 
 /// `/openapi.json` and `/docs`.
-pub fn routes(document: &OpenApi) -> Router {
+pub fn routes<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
     let value = finished(document);
-    let (json, html): (Arc<str>, Arc<str>) = (value.to_string().into(), page(&value).into());
+    let (json, html) = (Bytes::from(value.to_string()), Bytes::from(page(&value)));
     Router::new()
-        .route(
-            "/openapi.json",
-            get(move || std::future::ready(json_answer(&json))),
-        )
-        .route("/docs", get(move || std::future::ready(page_answer(&html))))
+        .route("/openapi.json", get(async move || json_answer(json)))
+        .route("/docs", get(async move || page_answer(html)))
 }
 
-fn json_answer(json: &str) -> Response {
+fn json_answer(json: Bytes) -> Response {
     let media = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, media)], json.to_owned()).into_response()
+    ([(header::CONTENT_TYPE, media)], json).into_response()
 }
 
 /// The page needs no script and no other file, so a browser is told to load none.
-fn page_answer(html: &str) -> Response {
+fn page_answer(html: Bytes) -> Response {
     let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
     let headers: [(HeaderName, HeaderValue); 1] = [(header::CONTENT_SECURITY_POLICY, policy)];
-    (headers, Html(html.to_owned())).into_response()
+    (headers, Html(html)).into_response()
 }
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\

@@ -1,10 +1,10 @@
 //! What a door is to the base: routes, a shape for refusals, and whether browsers may come from elsewhere.
 
 use axum::{
-    http::{HeaderName, Method, header},
+    http::{HeaderName, header},
     response::Response,
 };
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowMethods, Any, CorsLayer};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::{refusal::Refusal, state::Facade};
@@ -50,7 +50,7 @@ pub fn with_slash(
 }
 
 /// Lets scripts of any site in, without cookies: callers prove who they are with a token, if at all.
-pub fn any_origin(methods: [Method; 3]) -> CorsLayer {
+pub fn any_origin(methods: impl Into<AllowMethods>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(methods)

@@ -48,7 +48,7 @@ impl FromRequest<Facade> for Payload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, Refusal> {
-        let limit = facade.config.body_timeout;
+        let limit = facade.config.body_timeout();
         match tokio::time::timeout(limit, read(request.into_body())).await {
             Ok(read) => read.map(Self),
             Err(_) => Err(Refusal::Slow(limit)),

@@ -34,7 +34,10 @@ pub fn router(facade: &Facade, doors: Vec<Door>, refuse: fn(&Refusal) -> Respons
         all = all.merge(furnish(facade, door, &requests, &streams));
     }
     let (router, document) = all.with_state(facade.clone()).split_for_parts();
-    let router = router.merge(docs::routes(&document));
+    let docs = docs::routes(&document)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(seen(facade, "docs"), observe));
+    let router = router.merge(docs);
     let lost = (|| async { Refusal::NotFound("there is nothing at this path".into()) }).into_service();
     let lost = ServiceBuilder::new()
         .layer(from_fn_with_state(seen(facade, "none"), observe))

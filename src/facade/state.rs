@@ -93,15 +93,22 @@ impl Facade {
     }
 
     /// Waits until the Task is in a final phase or gone, for at most so long and not past the shutdown. Nothing is
-    /// polled. Returns what the view shows then.
-    pub async fn wait_for_end(&self, key: &Key, limit: Duration) -> Option<Arc<Task>> {
+    /// polled.
+    pub async fn wait_for_end(&self, key: &Key, limit: Duration) {
         let mut follower = self.views.tasks.follow(key);
-        let ended = follower.wait_for(|task| task.as_ref().is_some_and(|task| is_over(task)));
+        // A Task that is not in view at first is a new one, not one that is gone.
+        let mut seen = false;
+        let ended = follower.wait_for(|task| match task {
+            Some(task) => {
+                seen = true;
+                is_over(task)
+            }
+            None => seen,
+        });
         tokio::select! {
             _ = tokio::time::timeout(limit, ended) => {}
             () = self.shutdown.cancelled() => {}
         }
-        follower.borrow().clone()
     }
 }
 

@@ -6,10 +6,11 @@
 //! | `progress` | percent, title, current, maximum, message |
 //! | `log` | one line of text; its id is `ATTEMPT.LINE` |
 //! | `again` | the live log broke off, and the log that was kept follows from its first line |
-//! | `end` | as status, with what the result is like; the stream is over |
+//! | `end` | as status, with what the result is like, or only a message where the Task was deleted; the stream is over |
 //!
 //! A client that comes back with `Last-Event-ID` gets no log line twice. One that reads slowly misses intermediate
-//! states and no log line.
+//! states and no log line. A caller who may no longer see the Task hears no more: the right is asked for again from
+//! time to time ([`crate::facade::Config::recheck`]).
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -22,15 +23,19 @@ use futures::{Stream, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, Interval},
+};
 
 use super::{
-    read::known,
+    read::{known, may},
     wire::{Refused, StreamEvent},
 };
 use crate::{
-    crd::{Progress, Task, TaskStatus},
+    crd::{Phase, Progress, Task, TaskStatus},
     facade::{
+        access::{Caller, Verb},
         extract::{Asker, PathOf},
         refusal::Refusal,
         state::{Facade, gone, is_over, phase},
@@ -64,7 +69,7 @@ pub async fn events(
     let key = Key::new(namespace, name);
     let task = known(&facade, &caller, &key).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let following = Following::new(facade, key, task, seen.and_then(Place::parse));
+    let following = Following::new(facade, caller, key, task, seen.and_then(Place::parse));
     let events = stream::unfold(following, |mut following| async move {
         let event = following.next().await?;
         Some((Ok(event), following))
@@ -92,6 +97,8 @@ impl Place {
 /// One stream.
 struct Following {
     facade: Facade,
+    caller: Arc<Caller>,
+    recheck: Interval,
     key: Key,
     states: watch::Receiver<Option<Arc<Task>>>,
     /// The first state, where the view did not have it yet.
@@ -108,11 +115,14 @@ struct Following {
 }
 
 impl Following {
-    fn new(facade: Facade, key: Key, first: Arc<Task>, seen: Option<Place>) -> Self {
+    fn new(facade: Facade, caller: Arc<Caller>, key: Key, first: Arc<Task>, seen: Option<Place>) -> Self {
         let pods: Api<Pod> = Api::namespaced(facade.objects.client(), &key.namespace);
         let mut states = facade.views.tasks.follow(&key);
         states.mark_changed();
+        let every = facade.config.recheck;
         Self {
+            caller,
+            recheck: tokio::time::interval_at(Instant::now() + every, every),
             states,
             first: Some(first),
             status: Value::Null,
@@ -153,9 +163,16 @@ impl Following {
                     }
                 }
                 line = self.log.next() => self.line(&line),
+                _ = self.recheck.tick() => self.over = self.is_barred().await,
                 () = shutdown.cancelled() => return None,
             }
         }
+    }
+
+    /// The caller may no longer get the Task. An API server that does not answer bars nobody.
+    async fn is_barred(&mut self) -> bool {
+        let allowed = may(&self.facade, &self.caller, Verb::Get, &self.key).await;
+        matches!(allowed, Err(Refusal::Forbidden(_)))
     }
 
     /// The view has no such Task: it is gone, or too new.
@@ -192,7 +209,9 @@ impl Following {
         if attempt != self.at.attempt {
             self.at = Place { attempt, line: 0 };
         }
-        if self.room.is_none() {
+        // Only what has a log takes a place.
+        let runs = status.phase == Some(Phase::Running) && status.pod.is_some();
+        if self.room.is_none() && runs {
             self.room = self.facade.logs.clone().try_acquire_owned().ok();
         }
         if self.room.is_some() {

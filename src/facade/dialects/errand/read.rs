@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use kube::{Resource as _, ResourceExt as _};
@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 
 use super::wire::{Pending, Refused, Summaries, Summary, Wait};
 use crate::{
-    crd::{Task, TaskResult},
+    crd::Task,
     facade::{
         access::{Caller, Resource, Verb},
         docs::TaskObject,
@@ -30,8 +30,6 @@ use crate::{
 const PHASE: HeaderName = HeaderName::from_static("errand-phase");
 /// Header of a result: its status, as HTTP would put it.
 const STATUS: HeaderName = HeaderName::from_static("errand-result-status");
-/// Header of a result: `true` where bytes are missing at its end.
-const TRUNCATED: HeaderName = HeaderName::from_static("errand-result-truncated");
 /// Tasks in a list where the client names no number.
 const DEFAULT_LIMIT: u16 = 500;
 
@@ -108,8 +106,8 @@ pub async fn get(
 
 /// What a Task returned
 ///
-/// The bytes, with their media type. The headers `errand-phase`, `errand-result-status` and `errand-result-truncated`
-/// say what became of the Task.
+/// The bytes, with their media type. The headers `errand-phase` and `errand-result-status` say what became of the Task,
+/// `errand-result-truncated: true` that bytes are missing at the end.
 #[utoipa::path(
     get, path = "/errand/v1/namespaces/{namespace}/tasks/{name}/result", tag = "errand", operation_id = "errandGetResult",
     params(("namespace" = String, Path, description = "Namespace"), ("name" = String, Path, description = "Task"), Wait),
@@ -131,15 +129,13 @@ pub async fn result(
     let key = Key::new(namespace, name);
     let mut task = known(&facade, &caller, &key).await?;
     if let Some(limit) = limit.filter(|_| !is_over(&task)) {
-        let waited = facade.wait_for_end(&key, limit).await;
-        task = waited.ok_or_else(|| gone(&key))?;
+        facade.wait_for_end(&key, limit).await;
+        task = facade.task(&key).await?.ok_or_else(|| gone(&key))?;
     }
     if !is_over(&task) {
         return Ok((StatusCode::ACCEPTED, Json(pending(&task))).into_response());
     }
-    let task = fetch(&facade, &key).await?;
-    let result = task.status.as_ref().and_then(|status| status.result.as_ref());
-    Ok(replay(&task, result))
+    Ok(replay(&fetch(&facade, &key).await?))
 }
 
 fn pending(task: &Task) -> Pending {
@@ -150,35 +146,25 @@ fn pending(task: &Task) -> Pending {
     }
 }
 
-fn replay(task: &Task, result: Option<&TaskResult>) -> Response {
-    let body = result.map(results::body).unwrap_or_default();
-    let mut headers = HeaderMap::new();
-    let word = |text: &str| HeaderValue::from_str(text).ok();
-    headers.extend(word(&phase(task).to_string()).map(|value| (PHASE, value)));
-    let Some(result) = result else {
-        return (StatusCode::NO_CONTENT, headers).into_response();
+/// The result of a Task that is over.
+fn replay(task: &Task) -> Response {
+    let result = task.status.as_ref().and_then(|status| status.result.as_ref());
+    let mut response = match result {
+        Some(result) if !results::is_empty(result) => results::response(result),
+        _ => StatusCode::NO_CONTENT.into_response(),
     };
-    headers.insert(STATUS, HeaderValue::from(result.status));
-    headers.insert(
-        TRUNCATED,
-        HeaderValue::from_static(if result.truncated { "true" } else { "false" }),
-    );
-    if body.is_empty() {
-        return (StatusCode::NO_CONTENT, headers).into_response();
+    let headers = response.headers_mut();
+    if result.is_some_and(|result| !results::is_empty(result)) {
+        let bytes = HeaderValue::from_static("application/octet-stream");
+        headers.entry(header::CONTENT_TYPE).or_insert(bytes);
     }
-    let media = result.content_type.as_deref().and_then(word);
-    let media = media.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    headers.insert(header::CONTENT_TYPE, media);
-    // What a stranger's function returns must not run as a page of this origin.
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("sandbox"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    (headers, body).into_response()
+    if let Ok(phase) = HeaderValue::from_str(&phase(task).to_string()) {
+        headers.insert(PHASE, phase);
+    }
+    if let Some(result) = result {
+        headers.insert(STATUS, HeaderValue::from(result.status));
+    }
+    response
 }
 
 /// The end of a Task's log
@@ -215,15 +201,7 @@ pub async fn cancel(
     PathOf((namespace, name)): PathOf<(String, String)>,
 ) -> Result<(StatusCode, Json<Pending>), Refusal> {
     let key = Key::new(namespace, name);
-    facade
-        .authorize(
-            &caller,
-            Verb::Patch,
-            Resource::Tasks,
-            &key.namespace,
-            Some(&key.name),
-        )
-        .await?;
+    may(&facade, &caller, Verb::Patch, &key).await?;
     let task = fetch(&facade, &key).await?;
     let task = if is_over(&task) {
         task
@@ -233,31 +211,23 @@ pub async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(pending(&task))))
 }
 
+/// May the caller do this to the Task?
+pub async fn may(facade: &Facade, caller: &Caller, verb: Verb, key: &Key) -> Result<(), Refusal> {
+    let (namespace, name) = (&key.namespace, Some(key.name.as_str()));
+    facade
+        .authorize(caller, verb, Resource::Tasks, namespace, name)
+        .await
+}
+
 /// The Task, without bodies and log, for a caller who may get it.
 pub async fn known(facade: &Facade, caller: &Caller, key: &Key) -> Result<Arc<Task>, Refusal> {
-    facade
-        .authorize(
-            caller,
-            Verb::Get,
-            Resource::Tasks,
-            &key.namespace,
-            Some(&key.name),
-        )
-        .await?;
+    may(facade, caller, Verb::Get, key).await?;
     facade.task(key).await?.ok_or_else(|| gone(key))
 }
 
 /// The whole Task, for a caller who may get it.
 async fn whole(facade: &Facade, caller: &Caller, key: &Key) -> Result<Task, Refusal> {
-    facade
-        .authorize(
-            caller,
-            Verb::Get,
-            Resource::Tasks,
-            &key.namespace,
-            Some(&key.name),
-        )
-        .await?;
+    may(facade, caller, Verb::Get, key).await?;
     fetch(facade, key).await
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, IntoResponses, ToSchema};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     crd::{self, Phase, Task},
-    facade::{refusal::Refusal, state::phase},
+    facade::{docs, refusal::Refusal, state::phase},
 };
 
 /// Longest time that one request waits.
@@ -35,37 +35,7 @@ pub struct ErrorDetail {
 }
 
 /// What every call may be answered with instead.
-#[derive(IntoResponses)]
-#[allow(dead_code)] // Only its schema is used.
-pub enum Refused {
-    /// The request is malformed; the message says what to change.
-    #[response(status = 400)]
-    Invalid(#[to_schema] ErrorBody),
-    /// No token, or one that is not accepted.
-    #[response(status = 401)]
-    Unauthenticated(#[to_schema] ErrorBody),
-    /// Kubernetes does not let the caller do this.
-    #[response(status = 403)]
-    Forbidden(#[to_schema] ErrorBody),
-    /// There is no such Task.
-    #[response(status = 404)]
-    NotFound(#[to_schema] ErrorBody),
-    /// The request did not arrive in time.
-    #[response(status = 408)]
-    Slow(#[to_schema] ErrorBody),
-    /// What is there does not go with what is asked.
-    #[response(status = 409)]
-    Conflict(#[to_schema] ErrorBody),
-    /// The body is too large.
-    #[response(status = 413)]
-    TooLarge(#[to_schema] ErrorBody),
-    /// Too much at once; `Retry-After` says when to come back.
-    #[response(status = 429)]
-    TooMany(#[to_schema] ErrorBody),
-    /// Something behind the facade does not answer; `Retry-After` says when to come back.
-    #[response(status = 503)]
-    Unavailable(#[to_schema] ErrorBody),
-}
+pub type Refused = docs::Refused<ErrorBody>;
 
 /// How long to wait for the end of a Task.
 #[derive(Debug, Default, Deserialize, IntoParams)]

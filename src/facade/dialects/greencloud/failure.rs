@@ -25,7 +25,7 @@ pub enum Failure {
     Spent(i64),
     /// What this server does not do.
     #[error("{0}")]
-    Missing(&'static str),
+    Unsupported(&'static str),
 }
 
 impl From<AccessError> for Failure {
@@ -47,7 +47,7 @@ impl IntoResponse for Failure {
             Self::Refused(refusal) => return refusal.clone().into_response(),
             Self::Paused(_) => (StatusCode::CONFLICT, "FUNCTION_PAUSED"),
             Self::Spent(_) => (StatusCode::TOO_MANY_REQUESTS, "NO_QUOTA_AVAILABLE"),
-            Self::Missing(_) => (StatusCode::BAD_REQUEST, "NOT_SUPPORTED"),
+            Self::Unsupported(_) => (StatusCode::BAD_REQUEST, "NOT_SUPPORTED"),
         };
         body(status, code, self.to_string())
     }

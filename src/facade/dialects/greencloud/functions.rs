@@ -222,7 +222,7 @@ pub async fn toggle_pause(
     security(("token" = [])),
 )]
 pub async fn build(Asker(_): Asker) -> Failure {
-    Failure::Missing(NO_BUILDS)
+    Failure::Unsupported(NO_BUILDS)
 }
 
 /// There are no builds
@@ -235,7 +235,7 @@ pub async fn build(Asker(_): Asker) -> Failure {
     security(("token" = [])),
 )]
 pub async fn get_build(Asker(_): Asker) -> Failure {
-    Failure::Missing(NO_BUILDS)
+    Failure::Unsupported(NO_BUILDS)
 }
 
 async fn update(

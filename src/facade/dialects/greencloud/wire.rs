@@ -2,10 +2,11 @@
 
 use axum::extract::{FromRequest, Request};
 use serde::{Serialize, de::DeserializeOwned};
-use utoipa::{IntoResponses, ToSchema};
+use utoipa::ToSchema;
 
 use super::ids::Id;
 use crate::facade::{
+    docs,
     extract::{JsonPayload, Payload},
     refusal::Refusal,
     state::Facade,
@@ -39,37 +40,7 @@ pub struct ErrorBody {
 }
 
 /// What every call may be answered with instead.
-#[derive(IntoResponses)]
-#[allow(dead_code)] // Only its schema is used.
-pub enum Refused {
-    /// The request is malformed; the message says what to change.
-    #[response(status = 400)]
-    Invalid(#[to_schema] ErrorBody),
-    /// No token, or one that is not accepted.
-    #[response(status = 401)]
-    Unauthenticated(#[to_schema] ErrorBody),
-    /// The caller may not do this.
-    #[response(status = 403)]
-    Forbidden(#[to_schema] ErrorBody),
-    /// There is no such thing, or it is somebody else's.
-    #[response(status = 404)]
-    NotFound(#[to_schema] ErrorBody),
-    /// The request did not arrive in time.
-    #[response(status = 408)]
-    Slow(#[to_schema] ErrorBody),
-    /// What is there does not go with what is asked; a paused function takes no calls.
-    #[response(status = 409)]
-    Conflict(#[to_schema] ErrorBody),
-    /// The body is too large.
-    #[response(status = 413)]
-    TooLarge(#[to_schema] ErrorBody),
-    /// Too much at once, or the calls of the day are used up.
-    #[response(status = 429)]
-    TooMany(#[to_schema] ErrorBody),
-    /// Something behind the facade does not answer; `Retry-After` says when to come back.
-    #[response(status = 503)]
-    Unavailable(#[to_schema] ErrorBody),
-}
+pub type Refused = docs::Refused<ErrorBody>;
 
 /// What was made.
 #[derive(Debug, Serialize, ToSchema)]
