@@ -12,12 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::support::{
-    Dev,
-    command::ERRAND,
-    wait_for,
-    wire::{self, ask},
-};
+use crate::support::{Dev, command::ERRAND, http::Http, wait_for};
 
 /// A process that serves health on a port of its own. Killed when dropped.
 struct Process {
@@ -45,7 +40,7 @@ impl Process {
         };
         let listens = || std::net::TcpStream::connect(&health).is_ok();
         wait_for("health", || process.log(), || listens().then_some(()));
-        let ready = || ask(&process.health, "GET /readyz", "", b"").status() == 200;
+        let ready = || Http::to(&process.health).get("/readyz").status == 200;
         wait_for("readiness", || process.log(), || ready().then_some(()));
         process
     }
@@ -55,7 +50,7 @@ impl Process {
     }
 
     fn metrics(&self) -> String {
-        ask(&self.health, "GET /metrics", "", b"").text()
+        Http::to(&self.health).get("/metrics").text()
     }
 
     /// The exit code after SIGTERM.
@@ -123,20 +118,21 @@ fn a_second_facade_knows_what_was_made_at_the_first() {
     dev.apply("apiVersion: errand.dev/v1alpha1\nkind: Function\nmetadata: {name: f}\nspec: {container: {image: i, command: [echo, done]}}\n");
     let addr = free();
     let mut second = Process::start(&dev, &["facade", "--facade-addr", &addr]);
-    let second_url = format!("http://{addr}");
-    let token = "authorization: s3cret\r\n";
-    let made = ask(dev.says("facade"), "POST /v1/task/f", token, b"");
+    let other = Http::to(&format!("http://{addr}")).with("authorization", "s3cret");
+    let made = Http::to(dev.says("facade"))
+        .bearer("s3cret")
+        .post("/v1/task/f", b"");
     let id = made.json()["id"].as_str().unwrap().to_owned();
     // At once: what its watch has not brought yet, it asks for.
-    let seen = ask(&second_url, &format!("GET /v1/task/{id}"), token, b"");
-    assert_eq!(seen.status(), 200, "{seen:?}");
-    let result = format!("GET /errand/v1/namespaces/default/tasks/{id}/result?wait=60s");
-    assert_eq!(ask(&second_url, &result, token, b"").text(), "done\n");
+    let seen = other.get(&format!("/v1/task/{id}"));
+    assert_eq!(seen.status, 200, "{seen:?}");
+    let result = format!("/errand/v1/namespaces/default/tasks/{id}/result?wait=60s");
+    assert_eq!(other.get(&result).text(), "done\n");
     assert!(
         second.metrics().contains("errand_facade_requests_total"),
         "{}",
         second.metrics()
     );
-    drop(wire::connect(&second_url));
+    drop(other.connect());
     assert_eq!(second.stop(), Some(0), "{}", second.log());
 }

@@ -8,12 +8,13 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Dev, wait_for,
-    wire::{self, Answer, ask},
+    Dev,
+    http::{Answer, Http},
+    wait_for,
 };
 
-const ADMIN: &str = "authorization: Bearer s3cret\r\n";
-const ANN: &str = "authorization: annie\r\n";
+const ADMIN: &str = "Bearer s3cret";
+const ANN: &str = "annie";
 
 fn start() -> Dev {
     Dev::start(&["--token", "admin=s3cret", "--token", "ann=annie:dev"])
@@ -30,8 +31,17 @@ fn task(dev: &Dev, name: &str, command: &str) {
     );
 }
 
-fn get(dev: &Dev, path: &str, headers: &str) -> Answer {
-    ask(dev.says("facade"), &format!("GET {path}"), headers, b"")
+/// Whoever holds what stands in the header Authorization; nobody where it is empty.
+fn caller(dev: &Dev, authorization: &str) -> Http {
+    let http = Http::to(dev.says("facade"));
+    match authorization {
+        "" => http,
+        _ => http.with("authorization", authorization),
+    }
+}
+
+fn get(dev: &Dev, path: &str, authorization: &str) -> Answer {
+    caller(dev, authorization).get(path)
 }
 
 const TASKS: &str = "/errand/v1/namespaces/default/tasks";
@@ -56,7 +66,7 @@ fn a_task_is_followed_read_and_listed_with_a_token_and_no_kubeconfig() {
     task(&dev, "counts", "echo ::progress 50 half; echo first; echo second");
     let stream = get(&dev, &format!("{TASKS}/counts/events"), ADMIN);
     assert_eq!(
-        (stream.status(), stream.header("content-type")),
+        (stream.status, stream.header("content-type")),
         (200, Some("text/event-stream"))
     );
     let seen = events(&stream);
@@ -73,11 +83,9 @@ fn a_task_is_followed_read_and_listed_with_a_token_and_no_kubeconfig() {
         ("end", &json!("Succeeded"), &json!(1))
     );
 
-    let again = get(
-        &dev,
-        &format!("{TASKS}/counts/events"),
-        &format!("{ADMIN}last-event-id: 1.1\r\n"),
-    );
+    let again = caller(&dev, ADMIN)
+        .with("last-event-id", "1.1")
+        .get(&format!("{TASKS}/counts/events"));
     let lines: Vec<_> = events(&again)
         .into_iter()
         .filter(|event| event.0 == "log")
@@ -104,7 +112,7 @@ fn a_result_is_waited_for_and_comes_back_byte_for_byte() {
     task(&dev, "bytes", r"printf '\000\001\377'");
     let result = get(&dev, &format!("{TASKS}/bytes/result?wait=60s"), ADMIN);
     assert_eq!(
-        (result.status(), result.body.as_slice()),
+        (result.status, result.body.as_slice()),
         (200, [0, 1, 255].as_slice())
     );
     assert_eq!(result.header("errand-phase"), Some("Succeeded"));
@@ -113,14 +121,9 @@ fn a_result_is_waited_for_and_comes_back_byte_for_byte() {
 
     task(&dev, "slow", "sleep 300");
     let pending = get(&dev, &format!("{TASKS}/slow/result?wait=10ms"), ADMIN);
-    assert_eq!(pending.status(), 202, "{pending:?}");
-    let cancelled = ask(
-        dev.says("facade"),
-        &format!("POST {TASKS}/slow/cancel"),
-        ADMIN,
-        b"",
-    );
-    assert_eq!(cancelled.status(), 202, "{cancelled:?}");
+    assert_eq!(pending.status, 202, "{pending:?}");
+    let cancelled = caller(&dev, ADMIN).post(&format!("{TASKS}/slow/cancel"), b"");
+    assert_eq!(cancelled.status, 202, "{cancelled:?}");
     let gone = get(&dev, &format!("{TASKS}/slow?wait=60s"), ADMIN).json();
     assert_eq!(gone["status"]["phase"], "Cancelled");
 }
@@ -132,7 +135,7 @@ fn kubernetes_decides_who_may_what_and_a_revoked_right_ends_soon() {
     let refused = |headers: &str, path: &str| {
         let answer = get(&dev, path, headers);
         (
-            answer.status(),
+            answer.status,
             answer.json()["error"]["message"]
                 .as_str()
                 .unwrap_or_default()
@@ -145,7 +148,7 @@ fn kubernetes_decides_who_may_what_and_a_revoked_right_ends_soon() {
         (401, "a token is needed in the header Authorization".into())
     );
     assert_eq!(
-        refused("authorization: Bearer nobody\r\n", &one),
+        refused("Bearer nobody", &one),
         (401, "the token is not valid, or has ended".into())
     );
     assert_eq!(
@@ -165,17 +168,14 @@ fn kubernetes_decides_who_may_what_and_a_revoked_right_ends_soon() {
  subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: dev}]}
 "#,
     );
-    let status = |path: &str| get(&dev, path, ANN).status();
+    let status = |path: &str| get(&dev, path, ANN).status;
     wait_for(
         "the new right",
         || dev.log(),
         || (status(&one) == 200).then_some(()),
     );
     assert_eq!(status("/errand/v1/namespaces/kube-system/tasks/mine"), 403);
-    assert_eq!(
-        ask(dev.says("facade"), &format!("POST {one}/cancel"), ANN, b"").status(),
-        403
-    );
+    assert_eq!(caller(&dev, ANN).post(&format!("{one}/cancel"), b"").status, 403);
     dev.kubectl(&["delete", "rolebinding", "readers"]).ok();
     wait_for(
         "the end of the right",
@@ -184,13 +184,8 @@ fn kubernetes_decides_who_may_what_and_a_revoked_right_ends_soon() {
     );
 }
 
-fn post(dev: &Dev, path: &str, headers: &str, body: &Value) -> Answer {
-    ask(
-        dev.says("facade"),
-        &format!("POST {path}"),
-        headers,
-        body.to_string().as_bytes(),
-    )
+fn post(dev: &Dev, path: &str, authorization: &str, body: &Value) -> Answer {
+    caller(dev, authorization).post(path, body.to_string().as_bytes())
 }
 
 #[test]
@@ -199,12 +194,9 @@ fn whoever_does_the_work_of_an_external_task_reports_its_progress_and_its_end() 
     dev.apply("{apiVersion: errand.dev/v1alpha1, kind: Task, metadata: {name: far}, spec: {external: {processor: p}}}");
     let far = format!("{TASKS}/far");
     let progress = json!({"current": 3, "maximum": 4, "title": "third"});
+    assert_eq!(post(&dev, &format!("{far}/progress"), ANN, &progress).status, 403);
     assert_eq!(
-        post(&dev, &format!("{far}/progress"), ANN, &progress).status(),
-        403
-    );
-    assert_eq!(
-        post(&dev, &format!("{far}/progress"), ADMIN, &progress).status(),
+        post(&dev, &format!("{far}/progress"), ADMIN, &progress).status,
         202
     );
     let status = || get(&dev, &far, ADMIN).json()["status"].clone();
@@ -221,13 +213,13 @@ fn whoever_does_the_work_of_an_external_task_reports_its_progress_and_its_end() 
         json!([]),
     ] {
         assert_eq!(
-            post(&dev, &format!("{far}/progress"), ADMIN, &bad).status(),
+            post(&dev, &format!("{far}/progress"), ADMIN, &bad).status,
             400,
             "{bad}"
         );
     }
     let end = json!({"phase": "Failed", "message": "no more paper", "result": {"status": 507, "bodyBase64": "AP8="}});
-    assert_eq!(post(&dev, &format!("{far}/end"), ADMIN, &end).status(), 202);
+    assert_eq!(post(&dev, &format!("{far}/end"), ADMIN, &end).status, 202);
     let ended = get(&dev, &format!("{far}?wait=60s"), ADMIN).json()["status"].clone();
     assert_eq!(
         (&ended["phase"], &ended["message"]),
@@ -240,7 +232,7 @@ fn whoever_does_the_work_of_an_external_task_reports_its_progress_and_its_end() 
         "{ended}"
     );
     assert_eq!(get(&dev, &format!("{far}/result"), ADMIN).body, [0, 255]);
-    assert_eq!(post(&dev, &format!("{far}/end"), ADMIN, &end).status(), 409);
+    assert_eq!(post(&dev, &format!("{far}/end"), ADMIN, &end).status, 409);
 }
 
 #[test]
@@ -278,38 +270,31 @@ fn a_pod_reports_for_its_own_task_and_may_do_nothing_else() {
             .concat(),
         )
         .ok();
-    let token = format!("authorization: Bearer {}\r\n", token.trim());
+    let token = format!("Bearer {}", token.trim());
 
     let half = json!({"percent": 50, "title": "half"});
     assert_eq!(
-        post(&dev, &format!("{TASKS}/own/progress"), &token, &half).status(),
+        post(&dev, &format!("{TASKS}/own/progress"), &token, &half).status,
         202
     );
     for name in ["other", "nobody"] {
-        let refused = post(&dev, &format!("{TASKS}/{name}/progress"), &token, &half).status();
+        let refused = post(&dev, &format!("{TASKS}/{name}/progress"), &token, &half).status;
         assert!([403, 404].contains(&refused), "{name}: {refused}");
     }
     for path in ["", "/own", "/own/result", "/own/log", "/own/events"] {
-        assert_eq!(
-            get(&dev, &format!("{TASKS}{path}"), &token).status(),
-            403,
-            "{path}"
-        );
+        assert_eq!(get(&dev, &format!("{TASKS}{path}"), &token).status, 403, "{path}");
     }
     assert_eq!(
-        post(&dev, &format!("{TASKS}/own/cancel"), &token, &json!({})).status(),
+        post(&dev, &format!("{TASKS}/own/cancel"), &token, &json!({})).status,
         403
     );
     for path in ["/v1/task/list", "/v1/function/list"] {
-        let status = get(&dev, path, &token).status();
+        let status = get(&dev, path, &token).status;
         assert!([401, 403, 404].contains(&status), "{path}: {status}");
     }
 
     let end = json!({"phase": "Succeeded", "message": "early", "result": {"contentType": "text/plain", "body": "enough"}});
-    assert_eq!(
-        post(&dev, &format!("{TASKS}/own/end"), &token, &end).status(),
-        202
-    );
+    assert_eq!(post(&dev, &format!("{TASKS}/own/end"), &token, &end).status, 202);
     let status = get(&dev, &format!("{TASKS}/own?wait=60s"), ADMIN).json()["status"].clone();
     assert_eq!(
         (&status["phase"], &status["message"]),
@@ -362,7 +347,7 @@ fn what_is_malformed_gets_a_sentence() {
     ] {
         let answer = get(&dev, &path, ADMIN);
         assert_eq!(
-            (answer.status(), &answer.json()["error"]["code"]),
+            (answer.status, &answer.json()["error"]["code"]),
             (code, &json!(code)),
             "{path}: {answer:?}"
         );
@@ -372,11 +357,11 @@ fn what_is_malformed_gets_a_sentence() {
 #[test]
 fn connections_that_are_slow_silent_or_garbled_keep_nobody_else_out() {
     let dev = start();
-    let url = dev.says("facade");
-    let silent: Vec<_> = (0..50).map(|_| wire::connect(url)).collect();
+    let http = caller(&dev, "");
+    let silent: Vec<_> = (0..50).map(|_| http.connect()).collect();
     let slow: Vec<_> = (0..50)
         .map(|_| {
-            let mut stream = wire::connect(url);
+            let mut stream = http.connect();
             stream.write_all(b"GET /docs HTTP/1.1\r\nhost: te").unwrap();
             stream
         })
@@ -388,7 +373,7 @@ fn connections_that_are_slow_silent_or_garbled_keep_nobody_else_out() {
         b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
         b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
     ] {
-        let mut stream = wire::connect(url);
+        let mut stream = http.connect();
         stream.write_all(garbled).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = Vec::new();
@@ -401,7 +386,7 @@ fn connections_that_are_slow_silent_or_garbled_keep_nobody_else_out() {
             answer.escape_ascii()
         );
     }
-    assert_eq!(get(&dev, TASKS, ADMIN).status(), 200);
+    assert_eq!(get(&dev, TASKS, ADMIN).status, 200);
     drop((silent, slow));
 }
 
@@ -409,8 +394,8 @@ fn connections_that_are_slow_silent_or_garbled_keep_nobody_else_out() {
 fn a_stream_ends_properly_when_the_process_is_told_to_stop() {
     let mut dev = start();
     task(&dev, "endless", "echo on; sleep 300");
-    let mut stream = wire::connect(dev.says("facade"));
-    let head = format!("GET {TASKS}/endless/events HTTP/1.1\r\nhost: x\r\n{ADMIN}\r\n");
+    let mut stream = caller(&dev, "").connect();
+    let head = format!("GET {TASKS}/endless/events HTTP/1.1\r\nhost: x\r\nauthorization: {ADMIN}\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut seen = Vec::new();
     let mut chunk = [0; 4096];

@@ -7,7 +7,6 @@ pub mod ground;
 pub mod http;
 pub mod plane;
 pub mod process;
-pub mod wire;
 pub mod world;
 
 use std::time::{Duration, Instant};
