@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench image clean
+.PHONY: help build demo test e2e cluster-up cluster-down check bench image clean
 
 help: ## Print the targets
-	@sed -n 's/^\([a-z]*\): ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z0-9-]*\): ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 build: ## Build the static release binary and print where it is
 	@tests/support/binary.sh --release
@@ -17,6 +17,15 @@ test: ## Run all tests
 	@tests/support/tool.sh kubectl >/dev/null; tests/support/tool.sh schemathesis >/dev/null
 	@export ERRAND_TEST_ENGINE=1; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --no-fail-fast; else cargo test --no-fail-fast; fi
 
+e2e: ## Start a real Kubernetes on this machine, install the chart, run the cluster tests, take all of it away again
+	@e2e/run.sh
+
+cluster-up: ## Start a Kubernetes with Errand on it and leave it running; prints how to use it
+	@e2e/run.sh --only-install
+
+cluster-down: ## Stop what cluster-up started
+	@e2e/cluster/cluster.sh down
+
 check: ## Check format, lints, generated files, spelling, YAML, shell scripts and dependencies
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
@@ -25,7 +34,7 @@ check: ## Check format, lints, generated files, spelling, YAML, shell scripts an
 bench: ## Measure the embedded plane and the facade on a release build and print tables
 	cargo bench --bench plane --bench facade
 
-image: ## Build the container image errand:VERSION from the release binary with docker or buildah
+image: ## Build the container image errand:VERSION with docker or buildah, or an archive of it without either
 	@tests/support/image.sh
 
 clean: ## Remove what was built

@@ -79,15 +79,8 @@ image() {
 }
 
 tools() {
-    [ -x /bin/busybox ] || install busybox-static
-    # The other package of busybox is linked dynamically and of no use in an empty image.
-    if ldd /bin/busybox >/dev/null 2>&1; then install busybox-static; fi
-    root=$dir/tools
-    for part in bin tmp proc sys dev etc www; do mkdir -p "$root/$part"; done
-    cp /bin/busybox "$root/bin/busybox"
-    for name in sh cat echo sleep dd httpd wget ls touch grep id hostname; do ln -sf busybox "$root/bin/$name"; done
-    echo served >"$root/www/index.html"
-    image "$1" "$root" "ENV PATH=/bin"
+    "$(dirname "$0")/busybox-root.sh" "$dir/tools" || fail "there is no static busybox"
+    image "$1" "$dir/tools" "ENV PATH=/bin"
 }
 
 stop() {
