@@ -62,7 +62,7 @@ kind: KubeletConfiguration
 address: $net.0.$((1 + $1))
 port: 10250
 readOnlyPort: 0
-healthzPort: $((10247 + $1))
+healthzPort: 0
 # Reachable from this machine only, for as long as the cluster lives.
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 authorization: {mode: AlwaysAllow}

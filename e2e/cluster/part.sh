@@ -45,7 +45,7 @@ start() {
       launch "$kubernetes/kube-controller-manager" "${as_admin[@]}" --leader-elect=false \
         --service-account-private-key-file "$dir/service-accounts.key" \
         --root-ca-file "$dir/certificates/apiserver.crt" --use-service-account-credentials \
-        --kube-api-qps 1000 --kube-api-burst 2000 --concurrent-job-syncs 50 --node-monitor-grace-period 20s
+        --kube-api-qps 1000 --kube-api-burst 2000 --node-monitor-grace-period 20s
       ;;
     scheduler)
       launch "$kubernetes/kube-scheduler" "${as_admin[@]}" --leader-elect=false --kube-api-qps 1000 --kube-api-burst 2000
