@@ -36,6 +36,14 @@ download() {
   dpkg-source --no-check --extract "$1"/kubernetes_*"really$version"-*.dsc "$1/source"
 }
 
+# The tree's own reflect2 1.0.1 reads past maps that Go 1.18 and newer have made: the API server would crash.
+mend() {
+  local vendored=$1/source/vendor/github.com/modern-go/reflect2
+  rm "$vendored"/*.go "$vendored"/*.s
+  cp /usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} "$vendored/"
+  rm "$vendored"/*_test.go 2>/dev/null || true
+}
+
 build() {
   local what=("${programs[@]/#/cmd/}")
   (
@@ -55,12 +63,13 @@ main() {
   fi
   local cache="${XDG_CACHE_HOME:-$HOME/.cache}/errand/kubernetes-$version"
   if ! complete "$cache"; then
-    "$(dirname "$0")/packages.sh" golang-1.19-go dpkg-dev rsync jq make git >&2
+    "$(dirname "$0")/packages.sh" golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev rsync jq make git >&2
     mkdir -p "$(dirname "$cache")"
     work=$(mktemp -d "$(dirname "$cache")/.kubernetes.XXXXXX")
     trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
     echo "building Kubernetes $version once; 8 GB of disk and about ten minutes on two cores" >&2
     download "$work" >&2
+    mend "$work"
     build "$work" >&2
     mkdir -p "$cache"
     install -m 755 "${programs[@]/#/$work/source/_output/local/go/bin/}" "$cache/"
