@@ -9,7 +9,7 @@
 //! - [`runner`]: the supervisor that runs inside a container.
 //! - [`local`]: the embedded plane: API server, scheduler and node on one machine.
 //! - [`cli`]: one file per subcommand; wires the rooms together.
-//! - [`livelog`]: the live log of a Task as lines; [`serve`]: HTTP on a listener; [`health`]: health and metrics over it.
+//! - [`livelog`]: the live log of a Task as lines; [`serve`]: HTTP on a listener, [`tls`]: its certificate; [`health`]: health and metrics over it.
 //! - [`telemetry`]: logs and metrics; [`chain`]: an error and its sources in one line; [`quantity`]: amounts as numbers.
 //!
 //! Imports go one way: `crd` <- `handover` <- `engine`, `runner`, `livelog` <- `facade` (which knows no engine); `local` imports none of them; `cli` imports all.
@@ -27,3 +27,4 @@ pub mod quantity;
 pub mod runner;
 pub mod serve;
 pub mod telemetry;
+pub mod tls;

@@ -1,6 +1,6 @@
 //! `errand facade`: the REST facade in a cluster, with health and metrics.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::{
     facade::{self, access::static_tokens::StaticTokensError, metrics::Metrics},
     health::{self, Readiness},
     telemetry,
+    tls::{FileIdentity, TlsError},
 };
 
 /// Arguments of `errand facade`.
@@ -23,7 +24,7 @@ use crate::{
 #[group(skip)]
 #[command(after_help = "Each flag may also be given as the environment variable in brackets.")]
 pub struct Args {
-    /// Where the doors are served (plain HTTP)
+    /// Where the doors are served: HTTPS with --tls-cert, else plain HTTP
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -57,11 +58,25 @@ pub struct Args {
     )]
     request_timeout: Duration,
     #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
     telemetry: telemetry::Args,
+}
+
+/// What the doors show of themselves.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "TLS")]
+struct TlsArgs {
+    /// Certificate chain (PEM) of the doors; read again when it changes
+    #[arg(long, value_name = "FILE", env = "ERRAND_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "ERRAND_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// Why the facade ended.
@@ -73,6 +88,9 @@ pub enum Error {
     /// The file of static tokens cannot be used.
     #[error(transparent)]
     StaticTokens(#[from] StaticTokensError),
+    /// Certificate and key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No cluster.
     #[error(transparent)]
     Connect(#[from] connect::Error),
@@ -98,8 +116,9 @@ pub enum Error {
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(args: Args) -> Result<u8, Error> {
     args.telemetry.init()?;
-    let config = args.config();
+    let mut config = args.config();
     config.access.check()?;
+    config.tls = args.tls.open()?;
     telemetry::log_start("facade", &config);
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -145,6 +164,15 @@ impl Args {
     }
 }
 
+impl TlsArgs {
+    fn open(&self) -> Result<Option<FileIdentity>, TlsError> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        FileIdentity::open(certificate.clone(), key.clone()).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -178,6 +206,13 @@ mod tests {
             ..facade::Config::default()
         };
         assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        for flag in ["--tls-cert=a", "--tls-key=a"] {
+            assert!(Cli::try_parse_from(["facade", flag]).is_err(), "{flag}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cancel;
 pub mod connect;
 mod controller;
 mod crds;
+mod definitions;
 mod dev;
 mod facade;
 mod facts;
@@ -62,7 +63,7 @@ enum Command {
     Runner(SuperviseArgs),
     /// Copy this executable to a path (the init container that brings the supervisor into pods runs this)
     Install(install::Args),
-    /// Print the CustomResourceDefinitions, or write them to a folder
+    /// Print the CustomResourceDefinitions, write them to a folder, or put them into a cluster
     Crds(crds::Args),
 }
 
@@ -83,7 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Facade(args) => finish(server(facade::run(*args))),
         Command::Runner(args) => runner::run(args),
         Command::Install(args) => finish(Some(install::run(&args))),
-        Command::Crds(args) => finish(Some(crds::run(&args).map(|()| outcome::OK))),
+        Command::Crds(args) => finish(client(crds::run(args))),
     }
 }
 
@@ -144,6 +145,7 @@ mod tests {
             "errand result t --wait",
             "errand cancel a b c",
             "errand crds --out crds",
+            "errand crds --apply --context prod",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -152,6 +154,7 @@ mod tests {
             "errand run f -f file",
             "errand run f --timeout soon",
             "errand cancel",
+            "errand crds --apply --out crds",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -12,24 +12,17 @@ use std::{
 };
 
 use clap::ValueEnum;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use kube::Client;
 use tokio::{net::TcpListener, sync::oneshot};
 use uuid::Uuid;
 
 use super::{
-    apply,
-    connect::Refusal,
-    kubeconfig,
+    apply, definitions, kubeconfig,
     rooms::{Failure, Rooms},
     supervisor_image,
     token::{ADMIN, Token},
 };
 use crate::{
-    crd,
     engine::{self, leader::Leadership, metrics::Metrics},
     facade,
     local::{
@@ -43,8 +36,6 @@ use crate::{
 
 /// Name of the one Node.
 const NODE: &str = "errand-dev";
-/// Field manager of the CRDs.
-const MANAGER: &str = "errand-dev";
 /// Limit on each step of the start that waits for another part.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -144,14 +135,8 @@ pub enum Error {
     #[error("could not start the API server")]
     Api(#[source] api::Error),
     /// The types could not be registered.
-    #[error("could not register the type {name}")]
-    Types {
-        /// Name of the CustomResourceDefinition.
-        name: String,
-        /// Why.
-        #[source]
-        source: Refusal,
-    },
+    #[error(transparent)]
+    Types(#[from] definitions::Error),
     /// The node cannot run containers.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -264,7 +249,7 @@ impl Plane {
             |stop| async move { server.serve(listener, stop).await },
         );
         let api_url = format!("https://{addr}");
-        register_types(&client).await?;
+        definitions::install(&client).await?;
 
         start_controllers(rooms, &client);
         start_node(rooms, &options, folder, &client, logs).await?;
@@ -372,21 +357,6 @@ async fn listen(addr: SocketAddr, flag: &'static str) -> Result<(TcpListener, So
     let listener = TcpListener::bind(addr).await.map_err(refused)?;
     let got = listener.local_addr().map_err(refused)?;
     Ok((listener, got))
-}
-
-/// Server-side apply of the two CustomResourceDefinitions. The API answers once it serves them.
-async fn register_types(client: &Client) -> Result<(), Error> {
-    for (_, definition) in crd::definitions() {
-        let name = definition.metadata.name.clone().unwrap_or_default();
-        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let params = PatchParams::apply(MANAGER).force();
-        let applied = api.patch(&name, &params, &Patch::Apply(&definition)).await;
-        applied.map_err(|source| Error::Types {
-            name,
-            source: source.into(),
-        })?;
-    }
-    Ok(())
 }
 
 async fn api_server(options: &PlaneOptions, tokens: &[Token], logs: LogRouter) -> Result<ApiServer, Error> {

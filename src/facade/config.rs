@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::access::AccessConfig;
+use crate::tls::FileIdentity;
 
 /// Configuration of the facade.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who may do what.
     pub access: AccessConfig,
+    /// Certificate and key of the doors; `None` = plain HTTP.
+    pub tls: Option<FileIdentity>,
     /// Serve only this namespace; `None` = all of them.
     pub namespace: Option<String>,
     /// Field manager of what is written.
@@ -43,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             access: AccessConfig::default(),
+            tls: None,
             namespace: None,
             manager: "errand-facade".to_owned(),
             api_timeout: Duration::from_secs(10),

@@ -17,7 +17,7 @@ use super::{
     state::{Facade, Inner},
     views::{Table, Views},
 };
-use crate::serve::Serving;
+use crate::{serve::Serving, tls::FileIdentity};
 
 /// How long requests under way may take to end; streams are told to end at once.
 const LINGER: Duration = Duration::from_secs(3);
@@ -50,6 +50,7 @@ pub async fn run(
         let (router, _) = server::router(&facade, dialects::doors(), dialects::errand::refuse);
         ready();
         let serving = Serving {
+            tls: config.tls.as_ref().map(FileIdentity::server_config),
             linger: LINGER,
             ..Serving::plain(config.connections)
         };
@@ -57,6 +58,7 @@ pub async fn run(
         let served = tokio::select! {
             served = served => served,
             never = count(&facade) => match never {},
+            never = follow(config.tls.as_ref()) => match never {},
         };
         if tokio::time::timeout(FLUSH, facade.reports.flush()).await.is_err() {
             tracing::warn!("the last reports of progress could not all be written");
@@ -95,6 +97,14 @@ fn facade(
         shutdown: shutdown.clone(),
         logs: Arc::new(Semaphore::new(config.logs)),
     })
+}
+
+/// Looks after the certificate for as long as it is served.
+async fn follow(tls: Option<&FileIdentity>) -> std::convert::Infallible {
+    match tls {
+        Some(identity) => identity.follow().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn count(facade: &Facade) -> std::convert::Infallible {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make check` runs after the compiler's own checks: stale CRDs, spelling, YAML, shell scripts, dependencies.
+# What `make check` runs after the compiler's own checks: stale CRDs, spelling, YAML, shell scripts, the chart, dependencies.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tool=tests/support/tool.sh
@@ -21,6 +21,9 @@ git ls-files -z '*.yaml' '*.yml' | xargs -0 "$("$tool" yamllint)" --strict
 
 echo "Shell: shellcheck"
 git ls-files -z '*.sh' .ci/run | xargs -0 "$("$tool" shellcheck)"
+
+echo "Chart: helm lint, helm template, the schemas of Kubernetes"
+tests/support/chart.sh
 
 if cargo deny --version >/dev/null 2>&1; then
   echo "Dependencies: cargo deny"

@@ -84,15 +84,21 @@ def template(args):
     for path, text in sorted(rendered.items()):
         if path.endswith((".yaml", ".yml")) and text.strip():
             begin = "" if text.lstrip().startswith("---") else "---\n"
-            print(f"{begin}# Source: {path}\n{text.strip()}" if begin else f"# Source: {path}\n{text.strip()}")
+            print(f"{begin}# Source: {path}\n{text.strip()}")
     return 0
 
 
-def write(args, action):
+def show_values(args):
+    with open(os.path.join(args.chart, "values.yaml"), encoding="utf-8") as file:
+        print(file.read(), end="")
+    return 0
+
+
+def write(args, action, kept=None):
     release = action(
         args.chart,
         args.release,
-        values(args),
+        merge(kept or {}, values(args)),
         namespace=args.namespace,
         timeout=args.timeout,
         wait=args.wait or "hookOnly",
@@ -112,7 +118,10 @@ def upgrade(args):
     with config(args) as cluster:
         if args.install and not cluster.list(all_states=True, name_filter=f"^{re.escape(args.release)}$"):
             return write(args, cluster.install)
-        return write(args, cluster.upgrade)
+        kept = {}
+        if args.reset_then_reuse_values:
+            kept = cluster.get_values(args.release) or {}
+        return write(args, cluster.upgrade, kept)
 
 
 def uninstall(args):
@@ -170,10 +179,14 @@ def parser():
         sub.add_argument("--rollback-on-failure", "--atomic", action="store_true")
         if run is upgrade:
             sub.add_argument("-i", "--install", action="store_true")
+            sub.add_argument("--reset-then-reuse-values", action="store_true")
     sub = command("uninstall", uninstall, "release", cluster=True)
     waiting(sub)
     sub.add_argument("--ignore-not-found", action="store_true")
     command("status", status, "release", cluster=True)
+    sub = command("show", show_values)
+    sub.add_argument("what", choices=["values"])
+    sub.add_argument("chart")
     return main
 
 
