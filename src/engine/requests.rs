@@ -16,7 +16,7 @@ use super::{
     http::{self, Limits, READ_CAP, Readiness, Request},
     resolve::{DEFAULT_PORT, Facts},
     task::{
-        plan::RequestState,
+        dispatch::RequestState,
         reconcile::Subject,
         view::{PodView, RunState},
     },

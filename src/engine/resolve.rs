@@ -201,7 +201,7 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
         http: function.http.as_ref().map(|http| Http {
             port: http.port.or(Some(DEFAULT_PORT)),
             path: http.path.clone().or_else(|| Some("/".to_owned())),
-            readiness_path: http.readiness_path.clone(),
+            ..http.clone()
         }),
         supervised,
         result_from,

@@ -4,6 +4,7 @@ mod bounds;
 mod containers;
 mod counts;
 mod crash;
+mod dispatch;
 mod ends;
 mod faults;
 mod http;
