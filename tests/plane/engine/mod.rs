@@ -12,4 +12,5 @@ mod input;
 mod lease;
 mod limits;
 mod lost;
+mod proxy;
 mod queue;
