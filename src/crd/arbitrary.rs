@@ -284,11 +284,18 @@ fn container() -> BoxedStrategy<Container> {
 
 fn http() -> BoxedStrategy<Http> {
     let path = || of("/[!-~]{0,20}");
-    (of(1..=u16::MAX), path(), path())
-        .prop_map(|(port, path, readiness_path)| Http {
+    let dispatch = of(prop_oneof![Just(Dispatch::Direct), Just(Dispatch::ApiProxy)]);
+    (of(1..=u16::MAX), path(), path(), dispatch, of(any::<bool>()))
+        .prop_map(|(port, path, readiness_path, dispatch, idempotent)| Http {
             port,
             path,
-            readiness_path,
+            // The API server passes on requests, not bare connections.
+            readiness_path: match dispatch {
+                Some(Dispatch::ApiProxy) => readiness_path.or_else(|| Some("/ready".into())),
+                _ => readiness_path,
+            },
+            dispatch,
+            idempotent,
         })
         .boxed()
 }

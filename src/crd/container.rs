@@ -50,6 +50,9 @@ pub struct Container {
 /// Makes a Function an HTTP function: the container answers one request per Task.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("!has(self.dispatch) || self.dispatch != 'ApiProxy' || has(self.readinessPath)", "dispatch: ApiProxy needs readinessPath: the API server passes on requests, not bare connections"),
+)]
 pub struct Http {
     /// Port on which the container listens; it also gets it as `PORT`. Default 8080.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +66,23 @@ pub struct Http {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^/[!-~]*$"))]
     pub readiness_path: Option<String>,
+    /// The way that the request takes. Default Direct.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatch: Option<Dispatch>,
+    /// True: the request may be sent again where a controller died while it was under way. Default false: the Task
+    /// fails then, with reason DispatchInterrupted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+}
+
+/// The way from the controller to an HTTP function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Dispatch {
+    /// Straight to the pod's address.
+    #[default]
+    Direct,
+    /// Through the API server's pod proxy, for controllers outside of the pod network. It needs `readinessPath`.
+    ApiProxy,
 }
 
 /// What a Task needs from the machine that runs it.

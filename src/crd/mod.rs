@@ -15,7 +15,7 @@ mod task;
 
 pub use bulk::drop_bulk;
 pub use container::{
-    Capabilities, Container, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,
+    Capabilities, Container, Dispatch, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,
 };
 pub use duration::{Duration, DurationError};
 pub use function::{Alias, Function, FunctionSpec, FunctionStatus};

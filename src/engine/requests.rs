@@ -2,34 +2,41 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Client;
 use kube_runtime::reflector::ObjectRef;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    http::{self, Limits, READ_CAP, Readiness, Request},
+    http::{self, Limits, PodProxy, READ_CAP, Readiness, Request, Route},
     resolve::{DEFAULT_PORT, Facts},
     task::{
-        plan::RequestState,
+        dispatch::RequestState,
         reconcile::Subject,
         view::{PodView, RunState},
     },
 };
-use crate::{chain::chain, crd::Task};
+use crate::{
+    chain::chain,
+    crd::{Dispatch, Http, Task},
+};
 
 /// How often a container that does not answer yet is asked again.
 const POLL: Duration = Duration::from_millis(20);
+/// The same through the API server, which others need too.
+const PROXY_POLL: Duration = Duration::from_millis(250);
 /// A request outlives the run time limit by so much, so that the limit is what ends the Task.
 const OVERTIME: Duration = Duration::from_secs(2);
 
 /// The requests under way.
 pub struct Requests {
+    client: Client,
     flights: Arc<Mutex<HashMap<String, Flight>>>,
     wake: mpsc::UnboundedSender<ObjectRef<Task>>,
     shutdown: CancellationToken,
@@ -43,15 +50,22 @@ struct Flight {
 
 /// Where and within what limits a request goes.
 struct Target {
-    address: SocketAddr,
+    route: Route,
+    http: Http,
     deadline: Instant,
     facts: Facts,
 }
 
 impl Requests {
-    /// `wake` has a Task looked at again; all requests stop with `shutdown`.
-    pub fn new(wake: mpsc::UnboundedSender<ObjectRef<Task>>, shutdown: CancellationToken) -> Self {
+    /// `client` is for requests through the API server, `wake` has a Task looked at again; all requests stop with
+    /// `shutdown`.
+    pub fn new(
+        client: Client,
+        wake: mpsc::UnboundedSender<ObjectRef<Task>>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
+            client,
             flights: Arc::default(),
             wake,
             shutdown,
@@ -68,19 +82,20 @@ impl Requests {
     /// Begins to wait for the container to answer at all.
     pub fn await_ready(&self, subject: &Subject, pod: Option<&PodView>) {
         // Without an address the pod's next event brings the Task back.
-        let Some((pod, target)) = pod.and_then(|pod| Some((pod, target(pod)?))) else {
-            return;
-        };
-        let Some(http) = target.facts.http.clone() else {
+        let Some((pod, target)) = pod.and_then(|pod| Some((pod, self.target(subject, pod)?))) else {
             return;
         };
         let stop = self.begin(&subject.uid, pod.attempt, RequestState::AwaitingReady);
         let report = self.reporter(subject, pod.attempt);
         tokio::spawn(async move {
+            let poll = match target.route {
+                Route::Direct(_) => POLL,
+                Route::ApiProxy(_) => PROXY_POLL,
+            };
             let ready = http::wait_ready(
-                target.address,
-                &Readiness::from(&http),
-                POLL,
+                &target.route,
+                &Readiness::from(&target.http),
+                poll,
                 target.deadline,
                 &stop,
             )
@@ -95,15 +110,12 @@ impl Requests {
 
     /// Sends the request. `task` is the whole Task, bodies included.
     pub fn send(&self, subject: &Subject, task: &Task, pod: Option<&PodView>) {
-        let Some((pod, target)) = pod.and_then(|pod| Some((pod, target(pod)?))) else {
-            return;
-        };
-        let Some(http) = target.facts.http.clone() else {
+        let Some((pod, target)) = pod.and_then(|pod| Some((pod, self.target(subject, pod)?))) else {
             return;
         };
         let stop = self.begin(&subject.uid, pod.attempt, RequestState::Sent);
         let report = self.reporter(subject, pod.attempt);
-        let request = Request::new(&http, task.spec.input.as_ref());
+        let request = Request::new(&target.http, task.spec.input.as_ref());
         tokio::spawn(async move {
             let request = match request {
                 Ok(request) => request,
@@ -115,7 +127,7 @@ impl Requests {
                 deadline: target.deadline,
             };
             let answer = tokio::select! {
-                answer = http::send(target.address, &request, limits) => answer,
+                answer = http::send(&target.route, &request, limits) => answer,
                 () = stop.cancelled() => return,
             };
             report(match answer {
@@ -130,6 +142,33 @@ impl Requests {
         if let Some(flight) = lock(&self.flights).remove(uid) {
             flight.stop.cancel();
         }
+    }
+
+    /// `None` while the pod has no address, or does not run.
+    fn target(&self, subject: &Subject, pod: &PodView) -> Option<Target> {
+        let facts = pod.facts.clone()?;
+        let http = facts.http.clone()?;
+        let RunState::Running { started_at } = pod.state else {
+            return None;
+        };
+        let port = http.port.unwrap_or(DEFAULT_PORT);
+        let address = SocketAddr::new(pod.pod.ip.as_deref()?.parse().ok()?, port);
+        let route = match http.dispatch.unwrap_or_default() {
+            Dispatch::Direct => Route::Direct(address),
+            Dispatch::ApiProxy => Route::ApiProxy(PodProxy {
+                client: self.client.clone(),
+                namespace: subject.namespace.clone(),
+                pod: pod.pod.name.clone(),
+                port,
+            }),
+        };
+        let ran = super::task::plan::since(started_at, Timestamp::now());
+        Some(Target {
+            route,
+            http,
+            deadline: Instant::now() + facts.timeout().saturating_sub(ran) + OVERTIME,
+            facts,
+        })
     }
 
     fn begin(&self, uid: &str, attempt: u32, state: RequestState) -> CancellationToken {
@@ -159,21 +198,6 @@ impl Requests {
             }
         }
     }
-}
-
-fn target(pod: &PodView) -> Option<Target> {
-    let facts = pod.facts.clone()?;
-    let RunState::Running { started_at } = pod.state else {
-        return None;
-    };
-    let ip: IpAddr = pod.pod.ip.as_deref()?.parse().ok()?;
-    let port = facts.http.as_ref()?.port.unwrap_or(DEFAULT_PORT);
-    let ran = super::task::plan::since(started_at, Timestamp::now());
-    Some(Target {
-        address: SocketAddr::new(ip, port),
-        deadline: Instant::now() + facts.timeout().saturating_sub(ran) + OVERTIME,
-        facts,
-    })
 }
 
 fn lock(flights: &Mutex<HashMap<String, Flight>>) -> std::sync::MutexGuard<'_, HashMap<String, Flight>> {

@@ -6,9 +6,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::{EnvVar, Volume};
 use serde::{Deserialize, Serialize};
 
-use crate::crd::{
-    Capabilities, Container, FunctionSpec, Http, Input, MAX_BODY_BYTES, PodOptions, ResultSource, Retry,
-    RetryOn, TaskSpec,
+use super::http::check_proxied;
+use crate::{
+    chain::chain,
+    crd::{
+        Capabilities, Container, Dispatch, FunctionSpec, Http, Input, MAX_BODY_BYTES, PodOptions,
+        ResultSource, Retry, RetryOn, TaskSpec,
+    },
 };
 
 /// Run time limit where neither Task nor Function gives one.
@@ -162,6 +166,9 @@ pub enum SpecError {
     /// A result source that only the supervisor can serve.
     #[error("result.from: {0:?} needs container.command, so that the container runs under the supervisor")]
     SourceNeedsSupervisor(ResultSource),
+    /// A request that the API server would not pass on as it is.
+    #[error("http.dispatch: ApiProxy: {0}")]
+    Proxied(String),
     /// A volume that core/v1 does not know.
     #[error("pod.volumes[{index}] is no volume of core/v1: {why}")]
     Volume {
@@ -192,6 +199,13 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
     {
         return Err(SpecError::SourceNeedsSupervisor(result_from));
     }
+    if let Some(http) = function
+        .http
+        .as_ref()
+        .filter(|http| http.dispatch == Some(Dispatch::ApiProxy))
+    {
+        check_proxied(http, &input).map_err(|error| SpecError::Proxied(chain(&error)))?;
+    }
     let pod = function.pod.clone().unwrap_or_default();
     let timeout = task
         .timeout
@@ -201,7 +215,7 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
         http: function.http.as_ref().map(|http| Http {
             port: http.port.or(Some(DEFAULT_PORT)),
             path: http.path.clone().or_else(|| Some("/".to_owned())),
-            readiness_path: http.readiness_path.clone(),
+            ..http.clone()
         }),
         supervised,
         result_from,

@@ -113,7 +113,7 @@ pub async fn run(
         caches,
         queue: Queue::default(),
         recent: Recent::default(),
-        requests: Requests::new(wake.clone(), shutdown.clone()),
+        requests: Requests::new(client.clone(), wake.clone(), shutdown.clone()),
         progress: ProgressDesk::new(config.followed_tasks, client, wake.clone(), shutdown.clone()),
         events,
         metrics,

@@ -57,6 +57,20 @@ pub enum RequestError {
     HeaderValue { name: String },
     #[error("input.bodyBase64 is not base64")]
     Body(#[source] base64::DecodeError),
+    #[error("readinessPath must be set: the API server passes on requests, not bare connections")]
+    ProxyReadiness,
+    #[error(
+        "method {method:?} does not go through the API server, which passes on GET, HEAD, POST, PUT, PATCH and DELETE"
+    )]
+    ProxyMethod { method: String },
+    #[error(
+        "header {name:?} does not go through the API server, which would take it as the controller's own; leave it out, or use http.dispatch: Direct"
+    )]
+    ProxyHeader { name: String },
+    #[error(
+        "path {path:?} does not go through the API server as it is: it may hold no empty, `.` or `..` segments, and no slash, backslash or lone % in another form"
+    )]
+    ProxyPath { path: String },
 }
 
 impl Request {
@@ -96,7 +110,7 @@ impl Request {
         Ok(message)
     }
 
-    fn http_method(&self) -> Result<Method, RequestError> {
+    pub(super) fn http_method(&self) -> Result<Method, RequestError> {
         match (self.method.as_str(), self.body.is_empty()) {
             ("", true) => Ok(Method::GET),
             ("", false) => Ok(Method::POST),
@@ -112,7 +126,7 @@ impl Request {
 
     /// Path and query in origin form. Characters that a request target may not hold are percent-encoded, so that a
     /// `#` in a query arrives instead of cutting it off.
-    fn target(&self) -> Result<Uri, RequestError> {
+    pub(super) fn target(&self) -> Result<Uri, RequestError> {
         let mut target = String::new();
         if !self.path.starts_with('/') {
             target.push('/');
@@ -129,6 +143,16 @@ impl Request {
     }
 
     fn header_map(&self, target: SocketAddr) -> Result<HeaderMap, RequestError> {
+        let mut map = self.own_headers()?;
+        if !map.contains_key(header::HOST) {
+            map.insert(header::HOST, header_value("host", &target.to_string())?);
+        }
+        map.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        Ok(map)
+    }
+
+    /// The headers that the input gives, without those of the connection.
+    pub(super) fn own_headers(&self) -> Result<HeaderMap, RequestError> {
         let mut map = HeaderMap::new();
         for (name, value) in &self.headers {
             let key = HeaderName::from_bytes(name.as_bytes())
@@ -142,10 +166,6 @@ impl Request {
         if let Some(content_type) = &self.content_type {
             map.insert(header::CONTENT_TYPE, header_value("content-type", content_type)?);
         }
-        if !map.contains_key(header::HOST) {
-            map.insert(header::HOST, header_value("host", &target.to_string())?);
-        }
-        map.insert(header::CONNECTION, HeaderValue::from_static("close"));
         Ok(map)
     }
 }

@@ -1,39 +1,27 @@
 //! One request, one answer.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{io, net::SocketAddr};
 
 use axum::body::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Body as _, body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
+use tower::BoxError;
 
-use super::{Answer, Request, RequestError, answer};
+use super::{
+    Answer, Request, RequestError, Route, answer, direct,
+    proxy::{self, Refusal},
+};
 use crate::handover::hex;
 
 /// Bytes of a body that are read and counted by default, kept or not. Longer ones are left where they are.
 pub const READ_CAP: u64 = 1 << 30;
 
 /// Bytes of an answer's head. A Task's status holds the headers, and has 1.5 MiB in all.
-const MAX_HEAD: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 
 /// Headers of an answer.
-const MAX_HEADERS: usize = 256;
-
-/// A connection to a pod either comes at once or not at all; without this limit the kernel tries for two minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const MAX_HEADERS: usize = 256;
 
 /// What a request may cost.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +45,7 @@ pub enum Stage {
     Reading,
 }
 
-/// Why there is no (whole) answer. Only [`Self::Request`] and [`Self::Connect`] promise that nothing was sent.
+/// Why there is no (whole) answer. [`Self::nothing_sent`] tells whether anything can have reached the function.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SendError {
@@ -81,8 +69,19 @@ pub enum SendError {
         /// What had come.
         partial: Box<Answer>,
         #[source]
-        source: hyper::Error,
+        source: BoxError,
     },
+    #[error("the function answered with too large a head ({bytes} bytes)")]
+    LargeHead { bytes: usize },
+    #[error("the API server could not be asked to pass the request on")]
+    ApiServer {
+        /// False where there was no connection to it.
+        sent: bool,
+        #[source]
+        source: Box<kube::Error>,
+    },
+    #[error("the API server got no answer from the function: {}", .0.message)]
+    NotPassedOn(Refusal),
     #[error("no whole answer within the time limit ({stage:?})")]
     Deadline {
         stage: Stage,
@@ -98,6 +97,8 @@ impl SendError {
             self,
             Self::Request(_)
                 | Self::Connect { .. }
+                | Self::ApiServer { sent: false, .. }
+                | Self::NotPassedOn(Refusal { sent: false, .. })
                 | Self::Deadline {
                     stage: Stage::Connecting,
                     ..
@@ -121,124 +122,19 @@ impl SendError {
 ///
 /// # Errors
 /// No whole answer: see [`SendError`].
-pub async fn send(target: SocketAddr, request: &Request, limits: Limits) -> Result<Answer, SendError> {
-    let message = request.message(target)?;
-    let stream = connect(target, limits.deadline).await?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_headers(MAX_HEADERS)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(2 * MAX_HEAD)
-        .handshake::<_, Full<Bytes>>(TokioIo::new(WriteFirst::new(stream)))
-        .await
-        .map_err(SendError::Closed)?;
-    let exchange = async {
-        let waiting = timeout_at(limits.deadline, sender.send_request(message)).await;
-        let response = waiting.map_err(|_| SendError::Deadline {
-            stage: Stage::Waiting,
-            partial: None,
-        })?;
-        read(response.map_err(no_answer)?, limits).await
-    };
-    alongside(exchange, connection).await
-}
-
-/// Drives `exchange` and the connection under it in one task, so that both end together.
-async fn alongside<T>(exchange: impl Future<Output = T>, connection: impl Future) -> T {
-    let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));
-    tokio::select! {
-        outcome = &mut exchange => outcome,
-        // The connection has handed over all that came, and its error too.
-        _ = &mut connection => exchange.await,
+pub async fn send(route: &Route, request: &Request, limits: Limits) -> Result<Answer, SendError> {
+    match route {
+        Route::Direct(target) => direct::send(*target, request, limits).await,
+        Route::ApiProxy(pod) => proxy::send(pod, request, limits).await,
     }
 }
 
-async fn connect(target: SocketAddr, deadline: Instant) -> Result<TcpStream, SendError> {
-    let patience = deadline.min(Instant::now() + CONNECT_TIMEOUT);
-    let stream = match timeout_at(patience, TcpStream::connect(target)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(source)) => return Err(SendError::Connect { target, source }),
-        Err(_) if patience == deadline => {
-            return Err(SendError::Deadline {
-                stage: Stage::Connecting,
-                partial: None,
-            });
-        }
-        Err(_) => {
-            return Err(SendError::Connect {
-                target,
-                source: io::ErrorKind::TimedOut.into(),
-            });
-        }
-    };
-    // Without it the body of a request can wait 40 ms for the acknowledgement of its head. Not vital.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-/// A connection on which nothing can be read before something was written.
-///
-/// hyper takes bytes that come before the request was written for an error, and so depends on which side is faster:
-/// small servers write their answer as soon as they have accepted.
-struct WriteFirst {
-    stream: TcpStream,
-    written: bool,
-    reader: Option<Waker>,
-}
-
-impl WriteFirst {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            written: false,
-            reader: None,
-        }
-    }
-}
-
-impl AsyncRead for WriteFirst {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.written {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        self.reader = Some(cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for WriteFirst {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if outcome.is_ready() {
-            self.written = true;
-            if let Some(reader) = self.reader.take() {
-                reader.wake();
-            }
-        }
-        outcome
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-fn no_answer(error: hyper::Error) -> SendError {
-    if error.is_parse() {
-        SendError::Malformed(error)
-    } else {
-        SendError::Closed(error)
-    }
-}
-
-async fn read(response: http::Response<Incoming>, limits: Limits) -> Result<Answer, SendError> {
+/// Reads an answer within the limits.
+pub(super) async fn read<B>(response: http::Response<B>, limits: Limits) -> Result<Answer, SendError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
     let (head, mut body) = response.into_parts();
     if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
         return Err(SendError::Switched);
@@ -254,7 +150,7 @@ async fn read(response: http::Response<Incoming>, limits: Limits) -> Result<Answ
                     break End::Capped;
                 }
             }
-            Ok(Some(Err(source))) => break End::BrokenOff(source),
+            Ok(Some(Err(source))) => break End::BrokenOff(source.into()),
             Ok(None) => break End::Whole,
             Err(_) => break End::Deadline,
         }
@@ -278,7 +174,7 @@ async fn read(response: http::Response<Incoming>, limits: Limits) -> Result<Answ
 enum End {
     Whole,
     Capped,
-    BrokenOff(hyper::Error),
+    BrokenOff(BoxError),
     Deadline,
 }
 

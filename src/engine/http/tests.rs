@@ -80,7 +80,7 @@ async fn answering(answer: impl Into<Vec<u8>>) -> (SocketAddr, JoinHandle<String
 
 async fn outcome_of(answer: impl Into<Vec<u8>>) -> Result<Answer, SendError> {
     let (target, _server) = answering(answer).await;
-    send(target, &get("/"), limits(1024)).await
+    send(&Route::Direct(target), &get("/"), limits(1024)).await
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn the_request_is_on_the_wire_as_it_was_given() {
         content_type: Some("text/plain".into()),
         body: Bytes::from_static(b"hello"),
     };
-    let answer = send(target, &request, limits(10)).await.unwrap();
+    let answer = send(&Route::Direct(target), &request, limits(10)).await.unwrap();
     assert_eq!(
         (answer.status, answer.size, answer.truncated),
         (200, Some(0), false)
@@ -117,7 +117,7 @@ async fn the_request_is_on_the_wire_as_it_was_given() {
 #[tokio::test]
 async fn a_plain_request_says_nothing_that_was_not_asked_for() {
     let (target, server) = answering("HTTP/1.1 204 No Content\r\n\r\n").await;
-    send(target, &get("/"), limits(10)).await.unwrap();
+    send(&Route::Direct(target), &get("/"), limits(10)).await.unwrap();
     assert_eq!(
         server.await.unwrap(),
         format!("GET / HTTP/1.1\r\nhost: {target}\r\nconnection: close\r\n\r\n")
@@ -185,7 +185,9 @@ async fn long_bodies_are_cut_and_told_with_their_real_size_and_digest() {
     let mut wire = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     wire.extend_from_slice(&body);
     let (target, _server) = answering(wire).await;
-    let answer = send(target, &get("/"), limits(1000)).await.unwrap();
+    let answer = send(&Route::Direct(target), &get("/"), limits(1000))
+        .await
+        .unwrap();
     let expected = Answer {
         status: 200,
         body: body[..1000].to_vec(),
@@ -214,7 +216,7 @@ async fn endless_bodies_are_left_at_the_cap() {
         ..limits(limit)
     };
     let (target, server) = endless("HTTP/1.1 200 OK\r\n\r\n").await;
-    let answer = send(target, &get("/"), capped(4)).await.unwrap();
+    let answer = send(&Route::Direct(target), &get("/"), capped(4)).await.unwrap();
     assert_eq!(
         answer,
         Answer {
@@ -227,7 +229,7 @@ async fn endless_bodies_are_left_at_the_cap() {
     timeout(LONG, server).await.unwrap().unwrap();
 
     let (target, _server) = endless("HTTP/1.1 200 OK\r\nContent-Length: 99000000000\r\n\r\n").await;
-    let answer = send(target, &get("/"), capped(4)).await.unwrap();
+    let answer = send(&Route::Direct(target), &get("/"), capped(4)).await.unwrap();
     assert_eq!(
         (answer.size, answer.sha256, answer.truncated),
         (Some(99_000_000_000), None, true)
@@ -237,7 +239,7 @@ async fn endless_bodies_are_left_at_the_cap() {
 #[tokio::test]
 async fn endless_heads_are_refused() {
     let (target, server) = endless("HTTP/1.1 200 OK\r\nX-Long: ").await;
-    let outcome = send(target, &get("/"), limits(4)).await;
+    let outcome = send(&Route::Direct(target), &get("/"), limits(4)).await;
     assert!(matches!(outcome, Err(SendError::Malformed(_))), "{outcome:?}");
     timeout(LONG, server).await.unwrap().unwrap();
     let many: String = (0..2000).map(|number| format!("x-{number}: 1\r\n")).collect();
@@ -316,7 +318,7 @@ async fn a_slow_drip_ends_at_the_deadline_in_each_stage() {
         }
     })
     .await;
-    let outcome = send(target, &get("/"), soon(limits(10))).await;
+    let outcome = send(&Route::Direct(target), &get("/"), soon(limits(10))).await;
     assert!(
         matches!(
             outcome,
@@ -335,7 +337,9 @@ async fn a_slow_drip_ends_at_the_deadline_in_each_stage() {
         }
     })
     .await;
-    let error = send(target, &get("/"), soon(limits(1))).await.unwrap_err();
+    let error = send(&Route::Direct(target), &get("/"), soon(limits(1)))
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -354,15 +358,21 @@ async fn nothing_is_sent_where_nobody_listens_or_the_input_is_not_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap();
     drop(listener);
-    let error = send(target, &get("/"), limits(1)).await.unwrap_err();
+    let error = send(&Route::Direct(target), &get("/"), limits(1))
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, SendError::Connect { .. }) && error.nothing_sent(),
         "{error:?}"
     );
     let headers = BTreeMap::from([("x".to_owned(), "a\nb".to_owned())]);
-    let error = send(target, &Request { headers, ..get("/") }, limits(1))
-        .await
-        .unwrap_err();
+    let error = send(
+        &Route::Direct(target),
+        &Request { headers, ..get("/") },
+        limits(1),
+    )
+    .await
+    .unwrap_err();
     assert!(
         matches!(error, SendError::Request(_)) && error.nothing_sent(),
         "{error:?}"
@@ -384,7 +394,7 @@ async fn an_answer_that_comes_before_the_request_was_read_counts() {
         body: Bytes::from(vec![b'x'; 8_000_000]),
         ..get("/")
     };
-    let answer = send(target, &request, limits(10)).await.unwrap();
+    let answer = send(&Route::Direct(target), &request, limits(10)).await.unwrap();
     assert_eq!((answer.status, answer.body), (413, b"no".to_vec()));
 }
 
@@ -410,7 +420,7 @@ async fn probed(statuses: &'static [u16]) -> SocketAddr {
 async fn wait(target: SocketAddr, readiness: &Readiness, within: Duration) -> Result<(), String> {
     let poll = Duration::from_millis(10);
     let outcome = wait_ready(
-        target,
+        &Route::Direct(target),
         readiness,
         poll,
         Instant::now() + within,
@@ -456,6 +466,6 @@ async fn a_wait_can_be_called_off() {
     cancel.cancel();
     let target = probed(&[500]).await;
     let deadline = Instant::now() + LONG;
-    let outcome = wait_ready(target, &Readiness::Tcp, LONG, deadline, &cancel).await;
+    let outcome = wait_ready(&Route::Direct(target), &Readiness::Tcp, LONG, deadline, &cancel).await;
     assert!(matches!(outcome, Err(WaitError::Cancelled)), "{outcome:?}");
 }

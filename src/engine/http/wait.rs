@@ -1,6 +1,6 @@
 //! Waiting until a container answers.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     net::TcpStream,
@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Limits, Request, send};
+use super::{Limits, Refusal, Request, RequestError, Route, SendError, send};
 use crate::crd;
 
 /// One probe may take this long; a container that accepts and then says nothing is asked again.
@@ -33,18 +33,28 @@ impl From<&crd::Http> for Readiness {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum WaitError {
-    #[error("the function was not ready on {target} in time: {last}")]
-    Deadline { target: SocketAddr, last: String },
+    #[error("the function was not ready on {route} in time: {last}")]
+    Deadline { route: String, last: String },
+    #[error("the function cannot be asked on {route}: {why}")]
+    Hopeless { route: String, why: String },
     #[error("the wait for the function was called off")]
     Cancelled,
 }
 
-/// Probes `target` every `poll` until it is ready.
+/// Why a probe found the container not ready.
+enum NotReady {
+    /// It may be at the next one.
+    Yet(String),
+    /// No probe will ever find it ready.
+    Ever(String),
+}
+
+/// Probes every `poll` until it is ready.
 ///
 /// # Errors
-/// The deadline has passed, or `cancel` was called.
+/// The deadline has passed, waiting is of no use, or `cancel` was called.
 pub async fn wait_ready(
-    target: SocketAddr,
+    route: &Route,
     readiness: &Readiness,
     poll: Duration,
     deadline: Instant,
@@ -52,10 +62,13 @@ pub async fn wait_ready(
 ) -> Result<(), WaitError> {
     let mut last = None;
     let probing = async {
-        while let Err(why) = probe(target, readiness, deadline.min(Instant::now() + PROBE_TIMEOUT)).await {
-            // A probe that the deadline cut short says less than the one before it.
-            if last.is_none() || Instant::now() < deadline {
-                last = Some(why);
+        loop {
+            match probe(route, readiness, deadline.min(Instant::now() + PROBE_TIMEOUT)).await {
+                Ok(()) => return Ok(()),
+                Err(NotReady::Ever(why)) => return Err(why),
+                // A probe that the deadline cut short says less than the one before it.
+                Err(NotReady::Yet(why)) if last.is_none() || Instant::now() < deadline => last = Some(why),
+                Err(NotReady::Yet(_)) => {}
             }
             sleep(poll).await;
         }
@@ -63,42 +76,58 @@ pub async fn wait_ready(
     tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(WaitError::Cancelled),
-        outcome = timeout_at(deadline, probing) => if outcome.is_ok() {
-            return Ok(());
+        outcome = timeout_at(deadline, probing) => match outcome {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => return Err(WaitError::Hopeless { route: route.to_string(), why }),
+            Err(_) => {}
         },
     }
     let last = last.unwrap_or_else(|| "it was not asked".to_owned());
-    Err(WaitError::Deadline { target, last })
+    Err(WaitError::Deadline {
+        route: route.to_string(),
+        last,
+    })
 }
 
-async fn probe(target: SocketAddr, readiness: &Readiness, deadline: Instant) -> Result<(), String> {
-    match readiness {
-        Readiness::Tcp => match timeout_at(deadline, TcpStream::connect(target)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!("could not connect: {error}")),
-            Err(_) => Err("could not connect: no reply".to_owned()),
-        },
-        Readiness::Http(path) => {
-            let request = Request {
-                method: "GET".into(),
-                path: path.clone(),
-                ..Request::default()
+async fn probe(route: &Route, readiness: &Readiness, deadline: Instant) -> Result<(), NotReady> {
+    let path = match (readiness, route) {
+        (Readiness::Http(path), _) => path,
+        (Readiness::Tcp, Route::Direct(target)) => {
+            return match timeout_at(deadline, TcpStream::connect(target)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(NotReady::Yet(format!("could not connect: {error}"))),
+                Err(_) => Err(NotReady::Yet("could not connect: no reply".to_owned())),
             };
-            match send(
-                target,
-                &request,
-                Limits {
-                    result: 0,
-                    read: 1,
-                    deadline,
-                },
-            )
-            .await
-            {
-                Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
-                Ok(answer) => Err(format!("GET {path} was answered with {}", answer.status)),
-                Err(error) => Err(crate::chain::chain(&error)),
-            }
         }
+        (Readiness::Tcp, Route::ApiProxy(_)) => {
+            return Err(NotReady::Ever(RequestError::ProxyReadiness.to_string()));
+        }
+    };
+    let request = Request {
+        method: "GET".into(),
+        path: path.clone(),
+        ..Request::default()
+    };
+    let limits = Limits {
+        result: 0,
+        read: 1,
+        deadline,
+    };
+    match send(route, &request, limits).await {
+        Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
+        Ok(answer) => Err(NotReady::Yet(format!(
+            "GET {path} was answered with {}",
+            answer.status
+        ))),
+        Err(error) => Err(not_ready(&error)),
+    }
+}
+
+/// A right that is missing, or a path that does not go through, will not come right by asking again.
+fn not_ready(error: &SendError) -> NotReady {
+    let why = crate::chain::chain(error);
+    match error {
+        SendError::Request(_) | SendError::NotPassedOn(Refusal { code: 403, .. }) => NotReady::Ever(why),
+        _ => NotReady::Yet(why),
     }
 }

@@ -1,5 +1,6 @@
 //! The life of a Task: observe -> plan -> act.
 
+pub mod dispatch;
 pub mod evidence;
 pub mod finish;
 pub mod letgo;

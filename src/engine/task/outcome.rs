@@ -64,8 +64,8 @@ pub enum Reason {
     PodRefused,
     /// The HTTP function did not answer properly.
     NoAnswer,
-    /// The controller went away after sending the request; whether it was worked on is not known.
-    RequestLost,
+    /// The controller went away while the request was under way; whether it was worked on is not known.
+    DispatchInterrupted,
     /// The end was reported, from inside the pod or by whoever does the work.
     Reported(EndPhase),
 }
@@ -93,7 +93,7 @@ impl Reason {
             Self::InvalidSpec => "InvalidSpec",
             Self::PodRefused => "PodRefused",
             Self::NoAnswer => "NoAnswer",
-            Self::RequestLost => "RequestLost",
+            Self::DispatchInterrupted => "DispatchInterrupted",
             Self::Reported(_) => ReportedEnd::REASON,
         }
     }
@@ -118,9 +118,14 @@ impl Reason {
             | Self::NodeLost
             | Self::PodLost
             | Self::PendingTimedOut
-            | Self::Unschedulable
-            | Self::RequestLost => Some(RetryOn::Infrastructure),
-            Self::ExitCode | Self::OutOfMemory | Self::StartFailed | Self::NoAnswer => Some(RetryOn::Failure),
+            | Self::Unschedulable => Some(RetryOn::Infrastructure),
+            // An interrupted dispatch is the platform's doing, but another attempt would send a second request. Only a
+            // policy that repeats what has failed says that this may be.
+            Self::ExitCode
+            | Self::OutOfMemory
+            | Self::StartFailed
+            | Self::NoAnswer
+            | Self::DispatchInterrupted => Some(RetryOn::Failure),
             Self::TimedOut => Some(RetryOn::Timeout),
             Self::Completed
             | Self::Cancelled
@@ -138,7 +143,8 @@ impl Reason {
             Self::Completed => return None,
             Self::Reported(end) => return end.code(),
             Self::Cancelled => rpc::CANCELLED,
-            Self::ExitCode => rpc::UNKNOWN,
+            // The outcome of an interrupted dispatch is not known. UNAVAILABLE would invite clients to repeat it.
+            Self::ExitCode | Self::DispatchInterrupted => rpc::UNKNOWN,
             Self::InvalidSpec | Self::PodRefused => rpc::INVALID_ARGUMENT,
             Self::TimedOut | Self::PendingTimedOut => rpc::DEADLINE_EXCEEDED,
             Self::FunctionNotFound | Self::ImagePullFailed => rpc::NOT_FOUND,
@@ -148,7 +154,7 @@ impl Reason {
             Self::ContainerConfigFailed | Self::StartFailed => rpc::FAILED_PRECONDITION,
             Self::Preempted => rpc::ABORTED,
             Self::NoAnswer => rpc::INTERNAL,
-            Self::NodeLost | Self::PodLost | Self::RequestLost => rpc::UNAVAILABLE,
+            Self::NodeLost | Self::PodLost => rpc::UNAVAILABLE,
         })
     }
 

@@ -203,7 +203,7 @@ fn every_reason_but_success_has_an_error_code_and_only_cancel_is_not_failed() {
         Reason::InvalidSpec,
         Reason::PodRefused,
         Reason::NoAnswer,
-        Reason::RequestLost,
+        Reason::DispatchInterrupted,
     ];
     for reason in all {
         assert_eq!(

@@ -6,13 +6,14 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{
+    dispatch::{self, Move, RequestState},
     outcome::{self, Outcome, Reason},
     status,
     view::{Ended, NodeHealth, PodView, RunState, Waiting},
 };
 use crate::{
     crd::{
-        Phase, ReportedEnd, Task, TaskResult, TaskStatus,
+        Http, Phase, ReportedEnd, Task, TaskResult, TaskStatus,
         change::{Moment, to_millis},
     },
     engine::{config::Config, pod, resolve},
@@ -33,24 +34,6 @@ pub struct Observed<'a> {
     pub request: RequestState,
     /// How long the Task is kept once it has ended.
     pub ttl: Duration,
-}
-
-/// How far the one request to an HTTP function has come, as far as this process knows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum RequestState {
-    /// Nothing was begun.
-    #[default]
-    None,
-    /// The container does not answer yet.
-    AwaitingReady,
-    /// The container answers; the request waits to be sent.
-    Ready,
-    /// The request is under way.
-    Sent,
-    /// The answer is here.
-    Answered(Box<TaskResult>),
-    /// There will be no answer, in a sentence.
-    Failed(String),
 }
 
 /// What to do.
@@ -83,6 +66,8 @@ pub enum Step {
     AwaitReady,
     /// Write this status, then send the one request.
     Send(Box<TaskStatus>),
+    /// Send the request once more, which a controller that went away had under way.
+    SendAgain,
     /// Tell the kubelet to stop the pod and keep it.
     Stop,
     /// The attempt is over: gather the evidence and write the end, or try again.
@@ -240,7 +225,7 @@ fn without_pod(seen: &Observed, status: &TaskStatus, attempt: u32) -> Step {
 
 fn with_pod(seen: &Observed, status: &TaskStatus, pod: &PodView, config: &Config) -> Step {
     if let RunState::Ended(ended) = &pod.state {
-        return ended_step(seen, pod, ended);
+        return ended_step(seen, status, pod, ended);
     }
     if let Some(lost) = node_lost(seen, pod, config) {
         return lost;
@@ -248,7 +233,7 @@ fn with_pod(seen: &Observed, status: &TaskStatus, pod: &PodView, config: &Config
     let step = match &pod.state {
         RunState::Waiting(waiting) => waiting_step(seen, status, pod, waiting, config),
         RunState::Running { started_at } => running_step(seen, status, pod, *started_at, config),
-        RunState::Ended(ended) => ended_step(seen, pod, ended),
+        RunState::Ended(ended) => ended_step(seen, status, pod, ended),
     };
     match (step, &seen.node) {
         (Step::Rest(wait), NodeHealth::NotReady(since)) => {
@@ -259,7 +244,7 @@ fn with_pod(seen: &Observed, status: &TaskStatus, pod: &PodView, config: &Config
     }
 }
 
-fn ended_step(seen: &Observed, pod: &PodView, ended: &Ended) -> Step {
+fn ended_step(seen: &Observed, status: &TaskStatus, pod: &PodView, ended: &Ended) -> Step {
     let http = pod.facts.as_ref().is_some_and(|facts| facts.http.is_some());
     let (outcome, answer) = match &seen.request {
         RequestState::Answered(answer) => (None, Some(answer.clone())),
@@ -267,14 +252,7 @@ fn ended_step(seen: &Observed, pod: &PodView, ended: &Ended) -> Step {
         RequestState::Sent => return Step::Rest(None),
         _ if http => {
             let how = outcome::of_end(pod, ended, None, cancelled(seen.task));
-            let outcome = match how.reason {
-                Reason::Completed => Outcome {
-                    reason: Reason::NoAnswer,
-                    message: "the container ended before it answered the request".into(),
-                    exit_code: how.exit_code,
-                },
-                _ => how,
-            };
+            let outcome = dispatch::ended_unanswered(&seen.request, marked(status), how);
             (Some(outcome), None)
         }
         _ => (None, None),
@@ -389,8 +367,7 @@ fn running_step(
     }
     if let Some(http) = facts.and_then(|facts| facts.http.as_ref()) {
         let deadline = left(started_at, timeout, seen.now);
-        let port = http.port.unwrap_or(resolve::DEFAULT_PORT);
-        return http_step(seen, status, pod, port, started_at, deadline);
+        return http_step(seen, status, pod, http, started_at, deadline);
     }
     // The supervisor holds the limit itself and leaves its evidence; the engine steps in where it does not.
     let supervised = facts.is_some_and(|facts| facts.supervised);
@@ -406,40 +383,36 @@ fn running_step(
     }
 }
 
-/// An HTTP function is Running once its request is about to be sent: that write is what keeps a controller that comes
-/// back from sending it a second time.
 fn http_step(
     seen: &Observed,
     status: &TaskStatus,
     pod: &PodView,
-    port: u16,
+    http: &Http,
     started_at: Timestamp,
     deadline: Option<Duration>,
 ) -> Step {
     let Some(to_limit) = deadline else {
+        let port = http.port.unwrap_or(resolve::DEFAULT_PORT);
         return Step::finish(Outcome::new(
             Reason::TimedOut,
             format!("the function did not answer on port {port} within its run time limit"),
         ));
     };
-    let sent_before = status.phase == Some(Phase::Running);
-    match &seen.request {
-        RequestState::Failed(words) => Step::finish(Outcome::new(Reason::NoAnswer, words.clone())),
-        RequestState::Answered(_) | RequestState::Sent | RequestState::AwaitingReady => {
-            Step::Rest(Some(to_limit))
+    match dispatch::next(http, &seen.request, marked(status)) {
+        Move::Rest => Step::Rest(Some(to_limit)),
+        Move::AwaitReady => Step::AwaitReady,
+        Move::Send => {
+            let next = status::running(status, pod, started_at, moment(seen.task, seen.now));
+            Step::Send(Box::new(next))
         }
-        RequestState::None | RequestState::Ready if sent_before => Step::finish(Outcome::new(
-            Reason::RequestLost,
-            "the controller went away while the request was under way; it is not sent again, since it may have been worked on",
-        )),
-        RequestState::None => Step::AwaitReady,
-        RequestState::Ready => Step::Send(Box::new(status::running(
-            status,
-            pod,
-            started_at,
-            moment(seen.task, seen.now),
-        ))),
+        Move::SendAgain => Step::SendAgain,
+        Move::End(outcome) => Step::finish(outcome),
     }
+}
+
+/// Whether the mark is written that the request of an HTTP function is about to be sent.
+fn marked(status: &TaskStatus) -> bool {
+    status.phase == Some(Phase::Running)
 }
 
 /// What follows an attempt.

@@ -355,7 +355,7 @@ fn the_one_request_is_sent_after_the_running_write_and_never_again() {
     assert!(matches!(with(&sent, RequestState::Sent), Step::Rest(Some(_))));
     assert_eq!(
         finished_with(with(&sent, RequestState::None)),
-        Reason::RequestLost
+        Reason::DispatchInterrupted
     );
     let answer = Box::new(TaskResult::default());
     assert_eq!(

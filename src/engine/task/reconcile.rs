@@ -140,6 +140,9 @@ async fn act(
             ctx.requests.await_ready(subject, current);
             Ok(Action::requeue(Duration::from_secs(5)))
         }
+        Step::Send(_) | Step::SendAgain if !ctx.leadership.is_held_now() => {
+            Ok(Action::requeue(start::LEASE_RETRY))
+        }
         Step::Send(status) => {
             // The answer to the write holds the whole Task; the cache holds no bodies.
             if let Some(task) = write::status(ctx, subject, &status).await? {
@@ -147,6 +150,7 @@ async fn act(
             }
             Ok(Action::await_change())
         }
+        Step::SendAgain => send_again(ctx, subject, current).await,
         Step::Stop => letgo::stop(ctx, subject, current).await,
         Step::Finish {
             outcome,
@@ -155,6 +159,27 @@ async fn act(
         } => finish::finish(ctx, subject, current, outcome, ended, answer).await,
         Step::Expire => letgo::expire(ctx, subject).await,
     }
+}
+
+/// Sends the request that a controller which went away had under way, if the Task still stands so.
+async fn send_again(
+    ctx: &Arc<Context>,
+    subject: &Subject,
+    current: Option<&PodView>,
+) -> Result<Action, Error> {
+    // The cache may be behind the last write of that controller, and it holds no bodies.
+    let Some(task) = write::refresh(ctx, subject).await? else {
+        return Ok(Action::await_change());
+    };
+    if start::changed(&subject.task, &task) {
+        ctx.wake(subject.reference());
+        return Ok(Action::await_change());
+    }
+    let note = "the controller went away while the request was under way; it is sent again, as http.idempotent allows";
+    ctx.events
+        .normal(subject.task.as_ref(), "RequestRepeated", "SendAgain", note);
+    ctx.requests.send(subject, &task, current);
+    Ok(Action::await_change())
 }
 
 /// Nothing to do, except to show progress and to see that it is read.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Without leadership this process is about to end; it looks again in case it leads after all.
-const LEASE_RETRY: Duration = Duration::from_secs(1);
+pub const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// A refusal for want of quota is asked again after so long.
 const QUOTA_RETRY: Duration = Duration::from_secs(10);
 
@@ -56,8 +56,8 @@ async fn end(ctx: &Arc<Context>, subject: &Subject, outcome: Outcome) -> Result<
     finish::finish(ctx, subject, None, Some(outcome), None, None).await
 }
 
-/// True where a fresh Task says other than the cached one about what was decided.
-fn changed(cached: &Task, fresh: &Task) -> bool {
+/// True where a fresh Task says other than the cached one about what a start is decided on.
+pub fn changed(cached: &Task, fresh: &Task) -> bool {
     let key = |task: &Task| {
         let status = task.status.clone().unwrap_or_default();
         (

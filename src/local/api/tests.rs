@@ -3,6 +3,7 @@ mod access;
 mod apply;
 mod basics;
 mod kubectl;
+mod proxy;
 mod served;
 mod wire;
 

@@ -124,7 +124,7 @@ http.server.HTTPServer(('0.0.0.0', int(os.environ['PORT'])), Handler).serve_fore
         for after in [false, true] {
             let (_, end, ran) = interrupted(spec.clone(), "runs", stop_at, after).await;
             let whole = end["phase"] == json!("Succeeded") && ran == "request\n";
-            let lost = end["reason"] == json!("RequestLost") && ran.len() <= "request\n".len();
+            let lost = end["reason"] == json!("DispatchInterrupted") && ran.len() <= "request\n".len();
             assert!(
                 whole || lost,
                 "stopped in write {stop_at} (after: {after}): {end} after {ran:?}"

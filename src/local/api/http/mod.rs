@@ -6,6 +6,7 @@ mod logs;
 pub mod negotiate;
 pub mod path;
 mod proto;
+mod proxy;
 pub mod respond;
 pub mod router;
 mod special;

@@ -16,6 +16,8 @@ pub struct Target {
     pub name: Option<String>,
     /// `status`, `log`, ...
     pub subresource: Option<String>,
+    /// What follows the subresource, decoded.
+    pub tail: Vec<String>,
 }
 
 /// Reads a path; `None` when it addresses no resource (discovery, health and so on).
@@ -59,8 +61,8 @@ fn resource(mut target: Target, rest: Vec<String>) -> Target {
     }
     target.plural = rest.next().unwrap_or_default();
     target.name = rest.next();
-    let subresource: Vec<String> = rest.collect();
-    target.subresource = (!subresource.is_empty()).then(|| subresource.join("/"));
+    target.subresource = rest.next();
+    target.tail = rest.collect();
     target
 }
 

@@ -59,7 +59,6 @@ pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str
 
 async fn serve(inner: &Arc<Inner>, request: Request<Body>) -> Result<Response<Body>> {
     let path = request.uri().path().to_owned();
-    let query = Query::parse(request.uri().query())?;
     if let Some(answer) = discovery::open(&path) {
         return Ok(answer);
     }
@@ -69,6 +68,12 @@ async fn serve(inner: &Arc<Inner>, request: Request<Body>) -> Result<Response<Bo
         let verb = request.method().as_str().to_lowercase();
         rbac::authorize(&inner.core, &user, &Attributes::path(&verb, &path))?;
         return discovery::serve(&inner.core, &path, &request);
+    };
+    let query = if target.subresource.as_deref() == Some("proxy") {
+        // It belongs to whom the request is passed on to, in whatever form.
+        Query::default()
+    } else {
+        Query::parse(request.uri().query())?
     };
     let kind = inner
         .core
@@ -153,6 +158,7 @@ impl Exchange<'_> {
             Some(name) => {
                 let subresource = resource
                     .subresource(name)
+                    .filter(|_| target.tail.is_empty() || name == "proxy")
                     .ok_or_else(ApiError::unknown_resource)?;
                 if !subresource.verbs.iter().any(|verb| verb == self.verb) {
                     return Err(ApiError::method_not_allowed());

@@ -1,4 +1,4 @@
-//! Resources and subresources that are no plain objects: reviews, bindings, evictions, tokens, logs.
+//! Resources and subresources that are no plain objects: reviews, bindings, evictions, tokens, logs, proxies.
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     logs,
     negotiate::{Accepted, Format},
-    respond,
+    proxy, respond,
     router::{Exchange, json_body, text},
     status::{ApiError, Result, Subject},
 };
@@ -31,6 +31,7 @@ use crate::local::api::{
 pub(super) enum Special {
     Review,
     Log,
+    Proxy,
     Binding,
     Eviction,
     Token,
@@ -48,6 +49,7 @@ impl Special {
                 Some(Self::Review)
             }
             Some("log") if exchange.kind.is(PODS) => Some(Self::Log),
+            Some("proxy") if exchange.kind.is(PODS) => Some(Self::Proxy),
             Some("binding") if exchange.kind.is(PODS) => Some(Self::Binding),
             Some("eviction") if exchange.kind.is(PODS) => Some(Self::Eviction),
             Some("token") if exchange.kind.is(SERVICE_ACCOUNTS) => Some(Self::Token),
@@ -56,8 +58,10 @@ impl Special {
     }
 
     pub async fn serve(self, exchange: &Exchange<'_>, request: Request<Body>) -> Result<Response<Body>> {
-        if matches!(self, Self::Log) {
-            return logs::serve(exchange).await;
+        match self {
+            Self::Log => return logs::serve(exchange).await,
+            Self::Proxy => return proxy::serve(exchange, request).await,
+            Self::Review | Self::Binding | Self::Eviction | Self::Token => {}
         }
         let accepted = Accepted::choose(text(request.headers(), http::header::ACCEPT))?;
         let agent = text(request.headers(), http::header::USER_AGENT)
@@ -85,7 +89,7 @@ impl Special {
             Self::Review => review(exchange, accepted.format, body),
             Self::Binding => bind(exchange, options, &body, accepted.format),
             Self::Eviction => evict(exchange, options, &body, accepted.format),
-            Self::Token | Self::Log => issue(exchange, body, accepted.format),
+            Self::Token | Self::Log | Self::Proxy => issue(exchange, body, accepted.format),
         }
     }
 }

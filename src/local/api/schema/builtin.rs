@@ -105,6 +105,13 @@ const BUILTINS: &[Builtin] = &[
             ("binding", "", "v1", "Binding", CREATE),
             ("eviction", "policy", "v1", "Eviction", CREATE),
             ("log", "", "v1", "Pod", &["get"]),
+            (
+                "proxy",
+                "",
+                "v1",
+                "PodProxyOptions",
+                &["create", "delete", "get", "patch", "update"],
+            ),
             ("status", "", "v1", "Pod", STATUS),
         ],
         columns: &[
