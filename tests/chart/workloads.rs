@@ -200,6 +200,20 @@ fn an_old_cluster_gets_the_versions_that_it_serves() {
 }
 
 #[test]
+fn a_facade_that_goes_still_answers_for_a_moment_where_kubernetes_can_wait() {
+    let before_the_end = |kubernetes: &str| {
+        let objects = rendered(&["--kube-version", kubernetes]);
+        let facade = named(&objects, "Deployment", "errand-facade");
+        container(&facade["spec"]["template"])["lifecycle"].clone()
+    };
+    assert_eq!(before_the_end("v1.29.9"), Value::Null);
+    assert_eq!(
+        before_the_end("v1.30.0"),
+        json!({"preStop": {"sleep": {"seconds": 5}}})
+    );
+}
+
+#[test]
 fn a_digest_wins_over_a_tag_and_the_supervisor_comes_from_the_same_image() {
     let digest = format!("sha256:{}", "ab".repeat(32));
     let image = format!("image.digest={digest},image.tag=other,image.repository=reg/errand");
