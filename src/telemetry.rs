@@ -14,8 +14,9 @@ use tracing_subscriber::{
 pub const COMMIT: Option<&str> = option_env!("ERRAND_COMMIT");
 
 /// Libraries that tell of every request or connection at info: they are heard from `warn` on, unless the filter
-/// names them.
-const QUIET: &str = "kube=warn,kube_client=warn,kube_runtime=warn,hyper=warn,hyper_util=warn,h2=warn,\
+/// names them. kube's client calls every 5xx answer an error, also that of a pod behind the API server's proxy which
+/// is not ready yet; whoever made the call tells what became of it.
+const QUIET: &str = "kube=warn,kube_client=warn,kube_client::client::builder=off,kube_runtime=warn,hyper=warn,hyper_util=warn,h2=warn,\
                      tower=warn,rustls=warn,bollard=warn";
 
 /// Options of every subcommand that logs.

@@ -218,6 +218,12 @@ fn function_rows() -> Vec<Row> {
         at_most("http.port", 65_535),
         matching("http.path", PATH, "/", "a"),
         matching("http.readinessPath", PATH, "/%20", "/ "),
+        row(
+            "http.dispatch",
+            json!("Direct"),
+            json!("Mesh"),
+            "Unsupported value: \"Mesh\": supported values: \"Direct\", \"ApiProxy\"",
+        ),
         at_least("result.limit", 0),
         at_most("result.limit", 524_288),
         text("result.contentType", 256),

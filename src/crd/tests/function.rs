@@ -66,6 +66,18 @@ fn a_path_goes_with_a_result_from_a_file() {
 }
 
 #[test]
+fn the_way_through_the_api_server_needs_a_readiness_path() {
+    let refused = ".http: dispatch: ApiProxy needs readinessPath: the API server passes on requests, not bare connections";
+    assert_problems(json!({"http": {"dispatch": "ApiProxy"}}), &[refused]);
+    assert_problems(
+        json!({"http": {"dispatch": "ApiProxy", "readinessPath": "/"}}),
+        &[],
+    );
+    assert_problems(json!({"http": {"dispatch": "Direct"}}), &[]);
+    assert_problems(json!({"http": {"idempotent": true}}), &[]);
+}
+
+#[test]
 fn labels_and_annotations_of_a_pod_may_not_be_errands_own() {
     for field in ["labels", "annotations"] {
         let refused = format!(".pod.{field}: keys under errand.dev/ are Errand's own");

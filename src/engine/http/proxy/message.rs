@@ -1,8 +1,8 @@
 //! What goes through the API server's pod proxy, and how it is asked to pass it on. Pure.
 //!
 //! The request carries the controller's own credentials, so nothing in a Task may change who asks, or for what:
-//! authentication and authorization look at these headers (`k8s.io/apiserver/pkg/endpoints/filters`), and load balancers
-//! before an API server choose it by `Host`. The proxy decodes and cleans paths (Go's `path.Join`); a path that would
+//! authentication and authorization look at these headers (`k8s.io/apiserver/pkg/endpoints/filters`), and load
+//! balancers before an API server choose it by `Host`. The proxy decodes and cleans paths (Go's `path.Join`); a path that would
 //! not arrive as it was given is refused.
 
 use http::{HeaderMap, Method, Uri};

@@ -57,11 +57,12 @@ pub(super) async fn send(pod: &PodProxy, request: &Request, limits: Limits) -> R
     Ok(answer)
 }
 
-/// A body with which kube's client sends a request once.
+/// A body with which kube's client sends a request once, however it was built.
 ///
-/// Its retry layer sends whatever it can clone again when 429, 503 or 504 is the answer, and those may be a function's. It
-/// cannot clone the body of a service's answer (`kube::client::Body::try_clone`), so here is a service that answers
-/// with what it is sent. What hyper's pool repeats are requests that no connection has begun to write.
+/// Its retry layer, on by default, sends whatever it can clone again when 429, 503 or 504 is the answer, and those may
+/// be a function's. It cannot clone the body of a service's answer (`kube::client::Body::try_clone`), so here is a
+/// service that answers with what it is sent. What hyper's pool repeats are requests that no connection has begun to
+/// write.
 async fn unrepeatable(bytes: Bytes) -> Result<Body, kube::Error> {
     let echo = tower::service_fn(|request: http::Request<Body>| async {
         Ok::<_, Infallible>(http::Response::new(request.into_body()))
