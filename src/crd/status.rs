@@ -296,7 +296,6 @@ pub struct TaskResult {
 /// The end of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = no_empty_default)]
 pub struct LogTail {
     /// The last bytes of both streams; bytes that are not UTF-8 appear as U+FFFD.
     #[serde(default)]
@@ -307,14 +306,6 @@ pub struct LogTail {
     /// True where `tail` is not the whole log.
     #[serde(default)]
     pub truncated: bool,
-}
-
-// Kubernetes up to 1.20 takes an empty string for null where it checks a default, and refuses the definition.
-fn no_empty_default(schema: &mut Schema) {
-    let tail = schema.pointer_mut("/properties/tail");
-    if let Some(tail) = tail.and_then(serde_json::Value::as_object_mut) {
-        tail.remove("default");
-    }
 }
 
 /// An error in the shape of google.rpc.Status.

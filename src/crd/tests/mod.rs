@@ -54,22 +54,3 @@ fn update_problems(old: &Value, new: &Value) -> Vec<String> {
 fn function_problems(spec: &Value) -> Vec<String> {
     problems(&FUNCTION_RULES, &json!(function(spec)), None)
 }
-
-/// Kubernetes up to 1.20 refuses a definition with such a default.
-#[test]
-fn no_default_is_an_empty_string() {
-    fn empty_defaults(schema: &serde_json::Value) -> usize {
-        match schema {
-            serde_json::Value::Object(map) => {
-                usize::from(map.get("default").is_some_and(|default| default == ""))
-                    + map.values().map(empty_defaults).sum::<usize>()
-            }
-            serde_json::Value::Array(items) => items.iter().map(empty_defaults).sum(),
-            _ => 0,
-        }
-    }
-    for (name, definition) in crate::crd::definitions() {
-        let definition = serde_json::to_value(definition).unwrap();
-        assert_eq!(empty_defaults(&definition), 0, "{name}");
-    }
-}
