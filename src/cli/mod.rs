@@ -108,7 +108,7 @@ fn started(runtime: io::Result<tokio::runtime::Runtime>) -> Option<tokio::runtim
         .ok()
 }
 
-fn finish<E: std::error::Error>(outcome: Option<Result<u8, E>>) -> ExitCode {
+fn finish<E: std::error::Error + 'static>(outcome: Option<Result<u8, E>>) -> ExitCode {
     match outcome {
         Some(Ok(code)) => ExitCode::from(code),
         Some(Err(error)) => fail(&error, outcome::FAILED),
@@ -116,7 +116,7 @@ fn finish<E: std::error::Error>(outcome: Option<Result<u8, E>>) -> ExitCode {
     }
 }
 
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+fn fail(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
     eprintln!("errand: {}", chain(error));
     ExitCode::from(code)
 }

@@ -50,7 +50,7 @@ impl Rooms {
     pub fn start<F, E>(&mut self, part: &'static str, run: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::error::Error,
+        E: std::error::Error + 'static,
     {
         let shutdown = CancellationToken::new();
         let (work, asked, report) = (run(shutdown.clone()), shutdown.clone(), self.report.clone());
