@@ -2,6 +2,7 @@
 
 use std::{io, io::Write, path::PathBuf};
 
+use super::yaml;
 use crate::crd;
 
 /// Arguments of `errand crds`.
@@ -32,7 +33,7 @@ pub enum Error {
 /// Writes the definitions where `args` says.
 pub fn run(args: &Args) -> Result<(), Error> {
     for (file, definition) in crd::definitions() {
-        let yaml = serde_yaml::to_string(&definition)?;
+        let yaml = yaml::to_string(&definition)?;
         match &args.out {
             None => write!(io::stdout().lock(), "---\n{yaml}").map_err(|source| Error::Write {
                 path: "standard output".into(),
