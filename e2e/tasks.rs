@@ -151,7 +151,8 @@ fn here(folder: &Path) -> Vec<PathBuf> {
             spec["function"]["container"]["image"] = tools().into();
         }
         let target = folder.join(file.file_name().unwrap());
-        std::fs::write(&target, serde_yaml::to_string(&manifest).unwrap()).unwrap();
+        // JSON, since kubectl takes a bare `on` of YAML for a boolean.
+        std::fs::write(&target, serde_json::to_string(&manifest).unwrap()).unwrap();
         target
     });
     rewritten.collect()

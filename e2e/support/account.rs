@@ -1,6 +1,8 @@
 //! Service accounts, what they may do, and their tokens.
 
-use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest, authorization::v1::LocalSubjectAccessReview, core::v1::ServiceAccount,
+};
 use kube::{Api, Client, Config, api::PostParams, config::Kubeconfig};
 use serde_json::json;
 
@@ -51,17 +53,27 @@ impl Space {
             "roleRef": {"apiGroup": group, "kind": "Role", "name": account},
             "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.name}],
         });
-        self.apply(&format!("{role}\n---\n{binding}"));
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string());
     }
 
-    /// The facade as an account of this namespace sees it that may do this with Tasks here, `list` among it. Waits until
-    /// API server and facade know of the right.
+    /// The facade for an account of this namespace that may do this with Tasks here. Waits until the API server knows of
+    /// the right: a facade that had asked before would believe for a while that there is none.
     pub async fn user(&self, account: &str, verbs: &[&str]) -> Http {
         let http = installation::facade().bearer(&self.account(account).await);
         self.allow(account, verbs);
-        let list = format!("/errand/v1/namespaces/{}/tasks", self.name);
-        self.poll(&format!("{account} may list Tasks"), || async {
-            (http.get(&list).status == 200).then_some(())
+        let question: LocalSubjectAccessReview = serde_json::from_value(json!({
+            "metadata": {"namespace": self.name},
+            "spec": {
+                "user": format!("system:serviceaccount:{}:{account}", self.name),
+                "resourceAttributes": {
+                    "namespace": self.name, "group": "errand.dev", "resource": "tasks", "verb": verbs[0],
+                },
+            },
+        }))
+        .unwrap();
+        self.poll(&format!("{account} may {verbs:?} Tasks"), || async {
+            let answer = self.api().create(&PostParams::default(), &question).await;
+            answer.unwrap().status.unwrap().allowed.then_some(())
         })
         .await;
         http

@@ -220,6 +220,14 @@ impl Space {
             .items
     }
 
+    /// Kubelets before 1.22 may never tell the end of a container whose pod has already failed (by its deadline, or
+    /// evicted): its exit code and what it left as its termination message are lost then, and Tasks say so.
+    pub async fn forgets_ends(&self) -> bool {
+        let version = self.client.apiserver_version().await.unwrap();
+        let minor = version.minor.trim_end_matches('+').parse::<u32>().unwrap();
+        version.major == "1" && minor < 22
+    }
+
     pub async fn no_pods(&self) {
         self.poll("no pod is left", || async {
             self.pods().await.is_empty().then_some(())
@@ -250,6 +258,12 @@ impl Space {
         text.push_str(&super::installation::last_words());
         text
     }
+}
+
+/// The Task says that evidence of its run is missing.
+pub fn lacks_evidence(status: &TaskStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|condition| condition.type_ == crd::CONDITION_EVIDENCE && condition.status == "False")
 }
 
 /// A Function's spec that runs a shell script in the image of tools; `more` is merged into it.
