@@ -6,5 +6,10 @@
 // Helpers of tests may fail like tests; clippy.toml spares only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod capabilities;
+mod doors;
+mod ends;
+mod rights;
+mod starts;
 mod support;
 mod tasks;

@@ -8,6 +8,7 @@
 # ERRAND_E2E_CLUSTER     existing: use the cluster that KUBECONFIG names. The tests that stop its parts are left out, which
 #                        the summary says. ERRAND_E2E_IMAGE names an image that it can pull, ERRAND_E2E_TOOLS one of busybox
 # ERRAND_E2E_TESTS       run only the tests whose names contain this; those of disruptive only where it begins so
+# ERRAND_E2E_MEASURE     instead of the tests run the measurements whose names contain this, one at a time
 # ERRAND_E2E_THREADS     tests at once, but for those: 6
 # ERRAND_IMAGE_PROFILE   cargo profile of the image: release
 set -euo pipefail
@@ -56,6 +57,11 @@ tests() {
   fi
 }
 
+measure() {
+  say "measuring"
+  cargo test --test e2e -- --ignored --nocapture --test-threads 1 "$1"
+}
+
 run_tests() {
   local code=0 filter=${ERRAND_E2E_TESTS:-}
   say "running the tests"
@@ -86,5 +92,9 @@ if [ -n "$keep" ]; then
   echo "export KUBECONFIG=$KUBECONFIG"
 else
   export ERRAND_E2E_IMAGE=$image ERRAND_E2E_TOOLS=$tools
-  run_tests
+  if [ -n "${ERRAND_E2E_MEASURE:-}" ]; then
+    measure "$ERRAND_E2E_MEASURE"
+  else
+    run_tests
+  fi
 fi

@@ -7,12 +7,24 @@ pub const NAMESPACE: &str = "errand-system";
 
 /// The facade's Service, from this machine.
 pub fn facade() -> Http {
-    let address = kubectl(
+    Http::to(&facade_address())
+}
+
+/// The facade's Service as `HOST:PORT`, from this machine and from pods.
+pub fn facade_address() -> String {
+    kubectl(
         kubeconfig(),
-        ["--namespace", NAMESPACE, "get", "service", "errand-facade", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"],
+        [
+            "--namespace",
+            NAMESPACE,
+            "get",
+            "service",
+            "errand-facade",
+            "-o",
+            "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
+        ],
     )
-    .ok();
-    Http::to(&address)
+    .ok()
 }
 
 /// The last lines of controllers and facades.
@@ -22,7 +34,16 @@ pub fn last_words() -> String {
         let selector = format!("app.kubernetes.io/component={part}");
         let log = kubectl(
             kubeconfig(),
-            ["--namespace", NAMESPACE, "logs", "--selector", &selector, "--tail", "40", "--prefix"],
+            [
+                "--namespace",
+                NAMESPACE,
+                "logs",
+                "--selector",
+                &selector,
+                "--tail",
+                "40",
+                "--prefix",
+            ],
         );
         text.push_str(&format!("--- {part}\n{}{}", log.text(), log.stderr));
     }

@@ -1,5 +1,6 @@
 //! What the cluster tests share.
 
+pub mod account;
 #[path = "../../tests/plane/support/command.rs"]
 #[allow(dead_code)]
 pub mod command;

@@ -5,10 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+<<<<<<< HEAD
 use super::{
     connect::{self, ClusterArgs},
     definitions, outcome,
 };
+=======
+use super::yaml;
+>>>>>>> e2e-tasks
 use crate::crd;
 
 /// Arguments of `errand crds`.
@@ -48,6 +52,7 @@ pub enum Error {
 }
 
 /// Writes the definitions where `args` says.
+<<<<<<< HEAD
 ///
 /// # Errors
 /// They cannot be written there.
@@ -90,6 +95,25 @@ fn write(folder: &Path) -> Result<(), Error> {
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, format!("# Written by `errand crds`; do not edit.\n{yaml}")))
             .map_err(|source| Error::Write { path, source })?;
+=======
+pub fn run(args: &Args) -> Result<(), Error> {
+    for (file, definition) in crd::definitions() {
+        let yaml = yaml::to_string(&definition)?;
+        match &args.out {
+            None => write!(io::stdout().lock(), "---\n{yaml}").map_err(|source| Error::Write {
+                path: "standard output".into(),
+                source,
+            })?,
+            Some(dir) => {
+                let path = dir.join(file);
+                std::fs::create_dir_all(dir)
+                    .and_then(|()| {
+                        std::fs::write(&path, format!("# Written by `errand crds`; do not edit.\n{yaml}"))
+                    })
+                    .map_err(|source| Error::Write { path, source })?;
+            }
+        }
+>>>>>>> e2e-tasks
     }
     Ok(())
 }

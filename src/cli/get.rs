@@ -10,7 +10,7 @@ use super::{
     connect::{self, ConnectArgs, Refusal, Session, Unread},
     facts, outcome,
     run::write_result,
-    table,
+    table, yaml,
 };
 use crate::crd::Task;
 
@@ -79,7 +79,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
             match output {
                 None => facts::of(&task, now),
                 Some(Format::Wide) => table::render(&[table::row(&task, now)], true),
-                Some(Format::Yaml) => serde_yaml::to_string(&task)?,
+                Some(Format::Yaml) => yaml::to_string(&task)?,
                 Some(Format::Json) => serde_json::to_string_pretty(&task)? + "\n",
             }
         }
@@ -88,7 +88,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
             let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
             match format {
                 Format::Json => serde_json::to_string_pretty(&list)? + "\n",
-                _ => serde_yaml::to_string(&list)?,
+                _ => yaml::to_string(&list)?,
             }
         }
         (None, output) => {

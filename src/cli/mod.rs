@@ -26,6 +26,7 @@ mod supervisor_image;
 mod table;
 pub mod token;
 mod view;
+mod yaml;
 
 use std::{io, process::ExitCode};
 

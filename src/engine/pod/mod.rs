@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use self::{
     input::InputMount,
-    needs::{affinity, resources},
+    needs::{affinity, init_resources, resources},
 };
 use super::{
     config::{Delivery, Runner},
@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     crd::{
-        CAPTURE_FINALIZER, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_TASK, LABEL_TASK_UID, PodOptions,
-        ResultSource, Task,
+        CAPTURE_FINALIZER, Capabilities, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_TASK, LABEL_TASK_UID,
+        PodOptions, ResultSource, Task,
     },
     handover::args::{DecodeInput, ResultFrom, SuperviseArgs},
 };
@@ -111,7 +111,7 @@ pub fn build(
     mounts.extend(mount.mounts());
     let mut init_containers = Vec::new();
     if run.facts.supervised {
-        let (volume, init) = deliver(runner, delivery);
+        let (volume, init) = deliver(runner, delivery, &run.capabilities);
         volumes.push(volume);
         init_containers.extend(init);
         mounts.push(VolumeMount {
@@ -302,7 +302,11 @@ fn env(task: &Task, run: &Run, attempt: u32, task_name: &str, mount: &InputMount
     env
 }
 
-fn deliver(runner: &Runner, delivery: Delivery) -> (Volume, Option<CoreContainer>) {
+fn deliver(
+    runner: &Runner,
+    delivery: Delivery,
+    capabilities: &Capabilities,
+) -> (Volume, Option<CoreContainer>) {
     let volume = Volume {
         name: "errand-bin".into(),
         ..Volume::default()
@@ -333,6 +337,7 @@ fn deliver(runner: &Runner, delivery: Delivery) -> (Volume, Option<CoreContainer
                     mount_path: INSTALL_DIR.into(),
                     ..VolumeMount::default()
                 }]),
+                resources: init_resources(capabilities),
                 security_context: Some(security(false)),
                 ..CoreContainer::default()
             }),

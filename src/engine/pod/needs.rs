@@ -9,23 +9,52 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::crd::{Capabilities, LABEL_LATENCY};
+use crate::{
+    crd::{Capabilities, LABEL_LATENCY},
+    quantity,
+};
+
+/// Bytes that the supervisor may take on the node's disk where an init container copies it.
+const SUPERVISOR_ROOM: i64 = 128 * 1024 * 1024;
+
+type Amounts = BTreeMap<String, Quantity>;
 
 /// What the machine must have, as request and as limit.
 pub(super) fn resources(capabilities: &Capabilities) -> Option<ResourceRequirements> {
+    let extended = capabilities
+        .resources
+        .iter()
+        .map(|(name, amount)| (name.clone(), Quantity::from(amount.clone())));
+    requirements(basic(capabilities).into_iter().chain(extended).collect())
+}
+
+/// What the init container that brings the supervisor may use: no more processor time and memory than the Task, so that
+/// the pod keeps the class "Guaranteed" and a ResourceQuota finds its limits. A kubelet counts the copied file against
+/// the pod's limit on disk, which is the greatest of any init container's and the containers' sum (Kubernetes,
+/// "Resource sharing within containers"), so there is room for it. The Task's own container keeps its limit.
+pub(super) fn init_resources(capabilities: &Capabilities) -> Option<ResourceRequirements> {
+    let mut amounts = basic(capabilities);
+    if let Some(disk) = amounts.get_mut("ephemeral-storage") {
+        // The schema lets only quantities pass.
+        let bytes = quantity::units(&disk.0).unwrap_or(0);
+        disk.0 = bytes.saturating_add(SUPERVISOR_ROOM).to_string();
+    }
+    requirements(amounts)
+}
+
+fn basic(capabilities: &Capabilities) -> Amounts {
     let named = [
         ("cpu", &capabilities.cpu),
         ("memory", &capabilities.memory),
         ("ephemeral-storage", &capabilities.ephemeral_storage),
     ];
-    let fixed = named
+    named
         .into_iter()
-        .filter_map(|(name, amount)| amount.clone().map(|a| (name.to_owned(), Quantity::from(a))));
-    let extended = capabilities
-        .resources
-        .iter()
-        .map(|(name, amount)| (name.clone(), Quantity::from(amount.clone())));
-    let amounts: BTreeMap<String, Quantity> = fixed.chain(extended).collect();
+        .filter_map(|(name, amount)| Some((name.to_owned(), Quantity::from(amount.clone()?))))
+        .collect()
+}
+
+fn requirements(amounts: Amounts) -> Option<ResourceRequirements> {
     (!amounts.is_empty()).then(|| ResourceRequirements {
         limits: Some(amounts.clone()),
         requests: Some(amounts),

@@ -134,6 +134,19 @@ fn an_init_container_brings_the_supervisor_past_the_file_that_it_is_in_its_image
 }
 
 #[test]
+fn the_init_container_takes_no_more_than_the_task_but_for_the_disk_that_the_supervisor_needs() {
+    let function = json!({"container": {"image": "i", "command": ["true"]}, "capabilities": {
+        "cpu": "500m", "memory": "64Mi", "ephemeralStorage": "16Mi", "resources": {"nvidia.com/gpu": 1},
+    }});
+    let pod = delivered(function, json!({}), Delivery::InitContainer);
+    let amounts = json!({"cpu": "500m", "memory": "64Mi", "ephemeral-storage": "150994944"});
+    let init = &pod["spec"]["initContainers"][0];
+    assert_eq!(init["resources"], json!({"limits": amounts, "requests": amounts}));
+    let own = &pod["spec"]["containers"][0]["resources"]["limits"]["ephemeral-storage"];
+    assert_eq!(own, "16Mi");
+}
+
+#[test]
 fn a_binary_body_reaches_the_supervisor_encoded() {
     let pod = pod(
         json!({"container": {"image": "i", "command": ["cat"]}}),

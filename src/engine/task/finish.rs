@@ -138,11 +138,7 @@ async fn collect(
     answered: bool,
     cancelled: bool,
 ) -> (Gathered, Option<Outcome>) {
-    let started = match &pod.state {
-        RunState::Waiting(_) => false,
-        RunState::Running { .. } => true,
-        RunState::Ended(end) => end.exit_code.is_some(),
-    };
+    let started = has_run(pod, subject.task.status.as_ref());
     let Some(facts) = &pod.facts else {
         let outcome = outcome.or_else(|| ended.map(|ended| outcome::of_end(pod, ended, None, cancelled)));
         return (Gathered::default(), outcome);
@@ -167,6 +163,20 @@ async fn collect(
         None => None,
     };
     (gather(facts, &testimony, ended, log), outcome)
+}
+
+/// Whether the pod's container has run, and so left evidence. Kubelets before 1.22 take the container's state out of the
+/// pod that they evict; then the Task knows.
+fn has_run(pod: &PodView, status: Option<&TaskStatus>) -> bool {
+    match &pod.state {
+        RunState::Waiting(_) => false,
+        RunState::Running { .. } => true,
+        RunState::Ended(end) if end.exit_code.is_some() => true,
+        RunState::Ended(_) => status.is_some_and(|status| {
+            let uid = status.pod.as_ref().and_then(|pod| pod.uid.as_ref());
+            status.phase == Some(Phase::Running) && uid == pod.pod.uid.as_ref()
+        }),
+    }
 }
 
 /// Reads the end of a container's log with bounded memory; an error comes back in words.
@@ -229,4 +239,35 @@ fn announce(ctx: &Context, subject: &Subject, status: &TaskStatus, reason: Reaso
         task = %subject.name, namespace = %subject.namespace, %phase, reason,
         attempt = status.attempts.unwrap_or(1), "attempt ended"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_lost_its_containers_state_has_run_where_the_task_says_so() {
+        let pod = |statuses: Value| {
+            let pod = json!({
+                "metadata": {"name": "t-1", "uid": "pod-uid"}, "spec": {"nodeName": "n", "containers": []},
+                "status": {"phase": "Failed", "reason": "Evicted", "containerStatuses": statuses},
+            });
+            PodView::of(&serde_json::from_value(pod).unwrap(), None)
+        };
+        let status = |phase: &str, uid: &str| -> TaskStatus {
+            serde_json::from_value(json!({"phase": phase, "pod": {"name": "t-1", "uid": uid}})).unwrap()
+        };
+        let evicted = pod(json!([]));
+        assert!(has_run(&evicted, Some(&status("Running", "pod-uid"))));
+        assert!(!has_run(&evicted, Some(&status("Pending", "pod-uid"))));
+        assert!(!has_run(&evicted, Some(&status("Running", "older"))));
+        assert!(!has_run(&evicted, None));
+        let ended = pod(
+            json!([{"name": "task", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 137}}}]),
+        );
+        assert!(has_run(&ended, None));
+    }
 }

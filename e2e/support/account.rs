@@ -1,0 +1,84 @@
+//! Service accounts, what they may do, and their tokens.
+
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest, authorization::v1::LocalSubjectAccessReview, core::v1::ServiceAccount,
+};
+use kube::{Api, Client, Config, api::PostParams, config::Kubeconfig};
+use serde_json::json;
+
+use super::{Space, http::Http, installation, space::kubeconfig};
+
+/// A token of a service account, for the API server.
+pub async fn token(client: &Client, namespace: &str, account: &str) -> String {
+    let request: TokenRequest =
+        serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}})).unwrap();
+    let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let answer = api
+        .create_token_request(account, &PostParams::default(), &request)
+        .await;
+    answer.unwrap().status.unwrap().token
+}
+
+/// A client of the API server that is whoever holds the token.
+pub async fn client(token: &str) -> Client {
+    let mut kubeconfig = Kubeconfig::read_from(kubeconfig()).unwrap();
+    for user in &mut kubeconfig.auth_infos {
+        let auth = json!({"token": token});
+        user.auth_info = Some(serde_json::from_value(auth).unwrap());
+    }
+    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+        .await
+        .unwrap();
+    Client::try_from(config).unwrap()
+}
+
+impl Space {
+    /// Makes a service account of this namespace and returns its token.
+    pub async fn account(&self, name: &str) -> String {
+        let object: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        self.api().create(&PostParams::default(), &object).await.unwrap();
+        token(&self.client, &self.name, name).await
+    }
+
+    /// Lets an account of this namespace do this with Tasks in it; Role and binding have its name.
+    pub fn allow(&self, account: &str, verbs: &[&str]) {
+        let group = "rbac.authorization.k8s.io";
+        let (version, name) = (format!("{group}/v1"), json!({"name": account}));
+        let role = json!({
+            "apiVersion": version, "kind": "Role", "metadata": name,
+            "rules": [{"apiGroups": ["errand.dev"], "resources": ["tasks"], "verbs": verbs}],
+        });
+        let binding = json!({
+            "apiVersion": version, "kind": "RoleBinding", "metadata": name,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.name}],
+        });
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string());
+    }
+
+    /// The facade for an account of this namespace that may do this with Tasks here. Waits until the API server knows of
+    /// the right: a facade that had asked before would believe for a while that there is none.
+    pub async fn user(&self, account: &str, verbs: &[&str]) -> Http {
+        let http = installation::facade().bearer(&self.account(account).await);
+        self.allow(account, verbs);
+        let question: LocalSubjectAccessReview = serde_json::from_value(json!({
+            "metadata": {"namespace": self.name},
+            "spec": {
+                "user": format!("system:serviceaccount:{}:{account}", self.name),
+                "resourceAttributes": {
+                    "namespace": self.name, "group": "errand.dev", "resource": "tasks", "verb": verbs[0],
+                },
+            },
+        }))
+        .unwrap();
+        self.poll(&format!("{account} may {verbs:?} Tasks"), || async {
+            let answer = self.api().create(&PostParams::default(), &question).await;
+            answer.unwrap().status.unwrap().allowed.then_some(())
+        })
+        .await;
+        http
+    }
+}
+
+/// All that callers do with Tasks.
+pub const EVERYTHING: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
