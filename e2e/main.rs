@@ -6,5 +6,6 @@
 // Helpers of tests may fail like tests; clippy.toml spares only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod disruptive;
 mod support;
 mod tasks;
