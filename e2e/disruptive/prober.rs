@@ -23,6 +23,14 @@ struct Book {
     unanswered: Vec<String>,
 }
 
+impl Book {
+    fn note(&mut self, failure: Option<String>) {
+        self.asked += 1;
+        let number = self.asked;
+        self.unanswered.extend(failure.map(|failure| format!("request {number}: {failure}")));
+    }
+}
+
 /// Lists a namespace's Tasks through the facade's Service, each time on a connection of its own.
 pub struct Prober {
     book: Arc<Mutex<Book>>,
@@ -71,17 +79,13 @@ async fn ask(target: String, token: String, book: Arc<Mutex<Book>>, stop: Cancel
             .header("Authorization", format!("Bearer {token}"))
             .body(Empty::new())
             .unwrap();
-        let answer = match tokio::time::timeout(PATIENCE, client.request(request)).await {
+        let failure = match tokio::time::timeout(PATIENCE, client.request(request)).await {
             Ok(Ok(answer)) if answer.status() == 200 => None,
             Ok(Ok(answer)) => Some(answer.status().to_string()),
             Ok(Err(error)) => Some(errand::chain::chain(&error)),
             Err(_) => Some(format!("nothing came within {PATIENCE:?}")),
         };
-        let mut book = book.lock().unwrap();
-        book.asked += 1;
-        let number = book.asked;
-        book.unanswered.extend(answer.map(|answer| format!("request {number}: {answer}")));
-        drop(book);
+        book.lock().unwrap().note(failure);
         tokio::time::sleep(PAUSE).await;
     }
 }
