@@ -17,7 +17,10 @@ const OUTAGE: Duration = Duration::from_secs(30);
 async fn answers(space: &Space) {
     let nodes: Api<Node> = Api::all(space.client.clone());
     let params = ListParams::default();
-    eventually(space, "the API server answers", || async { nodes.list(&params).await.map(|_| true) }).await;
+    eventually(space, "the API server answers", || async {
+        nodes.list(&params).await.map(|_| true)
+    })
+    .await;
 }
 
 #[tokio::test]

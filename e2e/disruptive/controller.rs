@@ -17,8 +17,14 @@ struct Dice(u64);
 impl Dice {
     /// ERRAND_E2E_SEED, or the clock's.
     fn new() -> Self {
-        let clock = || k8s_openapi::jiff::Timestamp::now().as_microsecond().unsigned_abs();
-        let seed = std::env::var("ERRAND_E2E_SEED").ok().map_or_else(clock, |seed| seed.parse().unwrap());
+        let clock = || {
+            k8s_openapi::jiff::Timestamp::now()
+                .as_microsecond()
+                .unsigned_abs()
+        };
+        let seed = std::env::var("ERRAND_E2E_SEED")
+            .ok()
+            .map_or_else(clock, |seed| seed.parse().unwrap());
         eprintln!("ERRAND_E2E_SEED={seed}");
         Self(seed.max(1))
     }
@@ -46,7 +52,11 @@ async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks(
                 let running = controllers();
                 if !running.is_empty() {
                     let victim = &running[usize::try_from(dice.below(running.len() as u64)).unwrap()];
-                    eprintln!("{} Tasks are over; kills {victim:?}: {}", load.over(), victim.signal("-KILL"));
+                    eprintln!(
+                        "{} Tasks are over; kills {victim:?}: {}",
+                        load.over(),
+                        victim.signal("-KILL")
+                    );
                 }
             }
         };
@@ -74,7 +84,9 @@ async fn a_leader_that_loses_its_lease_or_sleeps_through_it_starts_nothing_twice
         let paused = Paused::pause(leader(&space).await);
         let third = another_leads(&space, &second).await;
         space
-            .poll("the new leader ends Tasks", || async { (load.over() > before + 3).then_some(()) })
+            .poll("the new leader ends Tasks", || async {
+                (load.over() > before + 3).then_some(())
+            })
             .await;
         load.make("awake", 20).await;
         drop(paused);

@@ -37,7 +37,8 @@ impl Ledger {
         let script = format!("echo \"$ERRAND_TASK $ERRAND_ATTEMPT\" >>/ledger/starts\n{script}");
         let mut spec = shell(&script, more);
         spec["container"]["volumeMounts"] = json!([{"name": "ledger", "mountPath": "/ledger"}]);
-        spec["pod"] = json!({"volumes": [{"name": "ledger", "hostPath": {"path": self.folder, "type": "Directory"}}]});
+        spec["pod"] =
+            json!({"volumes": [{"name": "ledger", "hostPath": {"path": self.folder, "type": "Directory"}}]});
         spec
     }
 
@@ -71,14 +72,21 @@ impl<'a> Load<'a> {
         let script = format!("sleep {seconds}; echo $ERRAND_TASK");
         space.function("work", ledger.shell(&script, json!({}))).await;
         let (ends, names) = (Ends::watch(space), Mutex::default());
-        Self { space, ledger, ends, names }
+        Self {
+            space,
+            ledger,
+            ends,
+            names,
+        }
     }
 
     /// Makes Tasks called by this word and a number.
     pub async fn make(&self, word: &str, count: usize) {
         let made = stream::iter(0..count).map(|number| async move {
             let name = format!("{word}-{number:03}");
-            self.space.task(&name, json!({"functionRef": {"name": "work"}})).await;
+            self.space
+                .task(&name, json!({"functionRef": {"name": "work"}}))
+                .await;
             name
         });
         let made: Vec<_> = made.buffer_unordered(MAKERS).collect().await;
@@ -94,7 +102,9 @@ impl<'a> Load<'a> {
     pub async fn started(&self, count: usize) {
         let what = format!("{count} containers have started");
         self.space
-            .poll(&what, || async { (self.ledger.starts().len() >= count).then_some(()) })
+            .poll(&what, || async {
+                (self.ledger.starts().len() >= count).then_some(())
+            })
             .await;
     }
 
@@ -108,14 +118,20 @@ impl<'a> Load<'a> {
             let before = over;
             over = self
                 .space
-                .poll(&format!("more than {before} of {} Tasks end", names.len()), || async {
-                    Some(self.over()).filter(|over| *over > before)
-                })
+                .poll(
+                    &format!("more than {before} of {} Tasks end", names.len()),
+                    || async { Some(self.over()).filter(|over| *over > before) },
+                )
                 .await;
         }
         self.space.no_pods().await;
         let ran: Vec<_> = names.iter().map(|name| ran_once(name)).collect();
-        let tasks = self.space.api::<Task>().list(&ListParams::default()).await.unwrap();
+        let tasks = self
+            .space
+            .api::<Task>()
+            .list(&ListParams::default())
+            .await
+            .unwrap();
         let mut found: Vec<_> = tasks.iter().map(story).collect();
         found.sort_by_key(|story| story["name"].as_str().map(str::to_owned));
         assert_eq!(found, ran);

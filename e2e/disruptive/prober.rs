@@ -27,7 +27,8 @@ impl Book {
     fn note(&mut self, failure: Option<String>) {
         self.asked += 1;
         let number = self.asked;
-        self.unanswered.extend(failure.map(|failure| format!("request {number}: {failure}")));
+        self.unanswered
+            .extend(failure.map(|failure| format!("request {number}: {failure}")));
     }
 }
 
@@ -42,10 +43,21 @@ impl Prober {
     pub fn start(space: &Space) -> Self {
         let address = kubectl(
             kubeconfig(),
-            ["--namespace", NAMESPACE, "get", "service", "errand-facade", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"],
+            [
+                "--namespace",
+                NAMESPACE,
+                "get",
+                "service",
+                "errand-facade",
+                "-o",
+                "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
+            ],
         )
         .ok();
-        let target = format!("http://{address}/errand/v1/namespaces/{}/tasks?limit=1", space.name);
+        let target = format!(
+            "http://{address}/errand/v1/namespaces/{}/tasks?limit=1",
+            space.name
+        );
         let (book, stop): (Arc<Mutex<Book>>, CancellationToken) = Default::default();
         let asking = tokio::spawn(ask(target, administrator_token(), book.clone(), stop.clone()));
         Self { book, stop, asking }
@@ -73,7 +85,9 @@ fn administrator_token() -> String {
 }
 
 async fn ask(target: String, token: String, book: Arc<Mutex<Book>>, stop: CancellationToken) {
-    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build_http();
     while !stop.is_cancelled() {
         let request = http::Request::get(&target)
             .header("Authorization", format!("Bearer {token}"))

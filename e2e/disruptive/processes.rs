@@ -30,7 +30,10 @@ pub fn controllers() -> Vec<Controller> {
     let found = cluster(&["run", "bash", "-c", script]).text();
     let controller = |line: &str| {
         let (pid, pod) = line.split_once(' ')?;
-        Some(Controller { pid: pid.to_owned(), pod: pod.to_owned() })
+        Some(Controller {
+            pid: pid.to_owned(),
+            pod: pod.to_owned(),
+        })
     };
     found.lines().filter_map(controller).collect()
 }
@@ -85,7 +88,11 @@ pub async fn another_leads(space: &Space, before: &str) -> String {
     space
         .poll("another controller leads", || async {
             let holder = holder(space).await?;
-            (holder != before && controllers().iter().any(|controller| holder.starts_with(&controller.pod))).then_some(holder)
+            (holder != before
+                && controllers()
+                    .iter()
+                    .any(|controller| holder.starts_with(&controller.pod)))
+            .then_some(holder)
         })
         .await
 }
@@ -95,7 +102,10 @@ pub async fn usurp(space: &Space) {
     let now = k8s_openapi::jiff::Timestamp::now();
     let spec = json!({"holderIdentity": "nobody", "acquireTime": format!("{now:.6}"), "renewTime": format!("{now:.6}")});
     let patch = Patch::Merge(json!({"spec": spec}));
-    lease(space).patch(LEASE, &PatchParams::default(), &patch).await.unwrap();
+    lease(space)
+        .patch(LEASE, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
 }
 
 /// New pods for the controllers: those that were killed start ever later, and the next test need not wait for that.
@@ -103,7 +113,17 @@ pub struct Renewed<'a>(pub &'a Space);
 
 impl Drop for Renewed<'_> {
     fn drop(&mut self) {
-        let ran = kubectl(kubeconfig(), ["--namespace", NAMESPACE, "rollout", "restart", "deployment", "errand-controller"]);
+        let ran = kubectl(
+            kubeconfig(),
+            [
+                "--namespace",
+                NAMESPACE,
+                "rollout",
+                "restart",
+                "deployment",
+                "errand-controller",
+            ],
+        );
         if ran.code != Some(0) {
             eprintln!("the controllers could not be restarted: {ran:?}");
         }

@@ -19,18 +19,43 @@ fn helm(args: &[&str]) -> Ran {
 
 fn command(root: &Path, program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(root.join(program));
-    command.args(args).current_dir(root).env("KUBECONFIG", kubeconfig());
+    command
+        .args(args)
+        .current_dir(root)
+        .env("KUBECONFIG", kubeconfig());
     command
 }
 
 /// Installs or upgrades as `run.sh` does, with more values, and waits until it is rolled out.
 pub fn install(release: &str, namespace: &str, values: &[&str]) {
-    let image = std::env::var("ERRAND_E2E_IMAGE").unwrap_or_else(|_| format!("errand:{}", env!("CARGO_PKG_VERSION")));
+    let image =
+        std::env::var("ERRAND_E2E_IMAGE").unwrap_or_else(|_| format!("errand:{}", env!("CARGO_PKG_VERSION")));
     let (repository, tag) = image.rsplit_once(':').expect("ERRAND_E2E_IMAGE is NAME:TAG");
-    let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
+    let (repository, tag) = (
+        format!("image.repository={repository}"),
+        format!("image.tag={tag}"),
+    );
     let chart = std::env::var("ERRAND_E2E_CHART").unwrap_or_else(|_| "charts/errand".to_owned());
-    let mut args = vec!["upgrade", "--install", release, &chart, "--namespace", namespace, "--create-namespace"];
-    args.extend(["--values", "e2e/values.yaml", "--set", &repository, "--set", &tag, "--wait", "--timeout", "110s"]);
+    let mut args = vec![
+        "upgrade",
+        "--install",
+        release,
+        &chart,
+        "--namespace",
+        namespace,
+        "--create-namespace",
+    ];
+    args.extend([
+        "--values",
+        "e2e/values.yaml",
+        "--set",
+        &repository,
+        "--set",
+        &tag,
+        "--wait",
+        "--timeout",
+        "110s",
+    ]);
     for value in values {
         args.extend(["--set", value]);
     }
@@ -38,12 +63,32 @@ pub fn install(release: &str, namespace: &str, values: &[&str]) {
 }
 
 pub fn uninstall(release: &str, namespace: &str) {
-    helm(&["uninstall", release, "--namespace", namespace, "--ignore-not-found", "--wait", "--timeout", "110s"]).ok();
+    helm(&[
+        "uninstall",
+        release,
+        "--namespace",
+        namespace,
+        "--ignore-not-found",
+        "--wait",
+        "--timeout",
+        "110s",
+    ])
+    .ok();
 }
 
 /// Puts the release back where a test that failed has left none.
 pub fn ensure_installed() {
-    let there = kubectl(kubeconfig(), ["--namespace", NAMESPACE, "get", "deployment", "errand-controller", "errand-facade"]);
+    let there = kubectl(
+        kubeconfig(),
+        [
+            "--namespace",
+            NAMESPACE,
+            "get",
+            "deployment",
+            "errand-controller",
+            "errand-facade",
+        ],
+    );
     if there.code != Some(0) {
         eprintln!("the release is not there: {}", there.stderr);
         install(RELEASE, NAMESPACE, &[]);
@@ -94,7 +139,10 @@ impl Other {
 impl Drop for Other {
     fn drop(&mut self) {
         let gone = std::panic::catch_unwind(|| uninstall(self.name, self.namespace));
-        let _ = kubectl(kubeconfig(), ["delete", "namespace", self.namespace, "--wait=false"]);
+        let _ = kubectl(
+            kubeconfig(),
+            ["delete", "namespace", self.namespace, "--wait=false"],
+        );
         if !std::thread::panicking() {
             gone.unwrap();
         }

@@ -25,10 +25,16 @@ async fn an_upgrade_under_load_loses_no_task_repeats_none_and_leaves_every_reque
         rolling.await.unwrap();
         let before = prober.count();
         space
-            .poll("requests are answered after the roll", || async { (prober.count() > before + 20).then_some(()) })
+            .poll("requests are answered after the roll", || async {
+                (prober.count() > before + 20).then_some(())
+            })
             .await;
         let (asked, unanswered) = prober.stop().await;
-        assert!(unanswered.is_empty(), "of {asked} requests {} were not answered: {unanswered:#?}", unanswered.len());
+        assert!(
+            unanswered.is_empty(),
+            "of {asked} requests {} were not answered: {unanswered:#?}",
+            unanswered.len()
+        );
         load.all_ran_once().await;
         healthy(&space).await;
     })
@@ -42,12 +48,24 @@ async fn tasks_outlive_their_release_and_are_served_on_by_another_one_and_by_the
         load.make("running", 10).await;
         load.started(5).await;
         let removed = tokio::task::spawn_blocking(Removed::remove).await.unwrap();
-        let left = kubectl(kubeconfig(), ["--namespace", NAMESPACE, "get", "deployments,services,pods", "-o", "name"]);
+        let left = kubectl(
+            kubeconfig(),
+            [
+                "--namespace",
+                NAMESPACE,
+                "get",
+                "deployments,services,pods",
+                "-o",
+                "name",
+            ],
+        );
         assert_eq!(left.ok(), "", "nothing of the release is left");
         load.make("orphaned", 5).await;
         waits(&space, "orphaned-000").await;
 
-        let other = tokio::task::spawn_blocking(|| Other::install("second", "errand-second")).await.unwrap();
+        let other = tokio::task::spawn_blocking(|| Other::install("second", "errand-second"))
+            .await
+            .unwrap();
         space.succeeded("orphaned-000").await;
         tokio::task::spawn_blocking(|| drop(other)).await.unwrap();
         load.make("waiting", 5).await;

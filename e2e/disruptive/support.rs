@@ -30,7 +30,9 @@ pub async fn in_healthy_cluster<F: Future<Output = ()>>(test: &str, body: impl F
 /// The folder of the cluster, which both nodes see too.
 pub fn cluster_dir() -> PathBuf {
     let dir = std::env::var_os("ERRAND_CLUSTER_DIR");
-    PathBuf::from(dir.expect("ERRAND_CLUSTER_DIR: these tests stop parts of a cluster of their own; run `make e2e`"))
+    PathBuf::from(
+        dir.expect("ERRAND_CLUSTER_DIR: these tests stop parts of a cluster of their own; run `make e2e`"),
+    )
 }
 
 /// `cluster.sh` with arguments.
@@ -69,8 +71,14 @@ impl Drop for Stopped {
 }
 
 /// Asks until the answer is yes; a server that does not answer is asked again.
-pub async fn eventually<F: Future<Output = Result<bool, E>>, E: Debug>(space: &Space, what: &str, ask: impl Fn() -> F) {
-    space.poll(what, || async { matches!(ask().await, Ok(true)).then_some(()) }).await;
+pub async fn eventually<F: Future<Output = Result<bool, E>>, E: Debug>(
+    space: &Space,
+    what: &str,
+    ask: impl Fn() -> F,
+) {
+    space
+        .poll(what, || async { matches!(ask().await, Ok(true)).then_some(()) })
+        .await;
 }
 
 /// Waits until the API server answers, all nodes are Ready and the release has all its replicas.
@@ -80,15 +88,27 @@ pub async fn healthy(space: &Space) {
 }
 
 async fn nodes_ready(space: &Space) -> kube::Result<bool> {
-    let nodes = Api::<Node>::all(space.client.clone()).list(&ListParams::default()).await?;
-    let untouched = |node: &Node| node.spec.as_ref().is_none_or(|spec| spec.taints.as_deref().unwrap_or_default().is_empty());
+    let nodes = Api::<Node>::all(space.client.clone())
+        .list(&ListParams::default())
+        .await?;
+    let untouched = |node: &Node| {
+        node.spec
+            .as_ref()
+            .is_none_or(|spec| spec.taints.as_deref().unwrap_or_default().is_empty())
+    };
     Ok(nodes.items.len() == 2 && nodes.items.iter().all(|node| is_ready(node) && untouched(node)))
 }
 
 /// What the node's condition Ready says.
 pub fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 async fn release_ready(space: &Space) -> kube::Result<bool> {
@@ -99,10 +119,16 @@ async fn release_ready(space: &Space) -> kube::Result<bool> {
 
 /// The same as `kubectl rollout status` asks.
 fn rolled_out(deployment: &Deployment) -> bool {
-    let Some(status) = &deployment.status else { return false };
+    let Some(status) = &deployment.status else {
+        return false;
+    };
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
     status.observed_generation == deployment.metadata.generation
-        && [status.replicas, status.updated_replicas, status.available_replicas]
-            .iter()
-            .all(|count| *count == wanted)
+        && [
+            status.replicas,
+            status.updated_replicas,
+            status.available_replicas,
+        ]
+        .iter()
+        .all(|count| *count == wanted)
 }
