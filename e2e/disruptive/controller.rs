@@ -1,0 +1,97 @@
+//! Controllers that are killed, paused and robbed of their Lease while Tasks run.
+
+use std::time::Duration;
+
+use super::{
+    load::Load,
+    processes::{Paused, Renewed, another_leads, controllers, holder, leader, usurp},
+    support::in_healthy_cluster,
+};
+use crate::support::Space;
+
+const KILLS: u32 = 5;
+
+/// xorshift64*, so that a seed that was printed gives the same kills again.
+struct Dice(u64);
+
+impl Dice {
+    /// ERRAND_E2E_SEED, or the clock's.
+    fn new() -> Self {
+        let clock = || {
+            k8s_openapi::jiff::Timestamp::now()
+                .as_microsecond()
+                .unsigned_abs()
+        };
+        let seed = std::env::var("ERRAND_E2E_SEED")
+            .ok()
+            .map_or_else(clock, |seed| seed.parse().unwrap());
+        eprintln!("ERRAND_E2E_SEED={seed}");
+        Self(seed.max(1))
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+    }
+}
+
+#[tokio::test]
+async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks() {
+    in_healthy_cluster("killed", |space: Space| async move {
+        let load = Load::of(&space, 2).await;
+        let renewed = Renewed(&space);
+        let mut dice = Dice::new();
+        let killing = async {
+            // The first is the leader; of the others the dice say who and when.
+            load.started(1).await;
+            assert!(leader(&space).await.signal("-KILL"));
+            for _ in 1..KILLS {
+                tokio::time::sleep(Duration::from_millis(500 + dice.below(8000))).await;
+                let running = controllers();
+                if !running.is_empty() {
+                    let victim = &running[usize::try_from(dice.below(running.len() as u64)).unwrap()];
+                    eprintln!(
+                        "{} Tasks are over; kills {victim:?}: {}",
+                        load.over(),
+                        victim.signal("-KILL")
+                    );
+                }
+            }
+        };
+        tokio::join!(load.make("t", 200), killing);
+        // Killed ones start ever later; whoever is still waiting to does so now.
+        drop(renewed);
+        load.all_ran_once().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_leader_that_loses_its_lease_or_sleeps_through_it_starts_nothing_twice() {
+    in_healthy_cluster("leaders", |space: Space| async move {
+        let load = Load::of(&space, 1).await;
+        let first = holder(&space).await.unwrap();
+        load.make("robbed", 20).await;
+        load.started(1).await;
+        usurp(&space).await;
+        let second = another_leads(&space, "nobody").await;
+        assert_ne!(second, first, "who has lost the Lease stands for it anew");
+        load.make("paused", 30).await;
+        load.started(25).await;
+        let before = load.over();
+        let paused = Paused::pause(leader(&space).await);
+        let third = another_leads(&space, &second).await;
+        space
+            .poll("the new leader ends Tasks", || async {
+                (load.over() > before + 3).then_some(())
+            })
+            .await;
+        load.make("awake", 20).await;
+        drop(paused);
+        assert_eq!(another_leads(&space, &second).await, third);
+        load.all_ran_once().await;
+    })
+    .await;
+}
