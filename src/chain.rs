@@ -61,7 +61,11 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         #[error("could not list: {0}")]
         struct Repeats(#[source] kube::Error);
-        let refused = || kube::Error::Api(Box::new(Status::failure("it has changed", "Conflict").with_code(409)));
+        let refused = || {
+            kube::Error::Api(Box::new(
+                Status::failure("it has changed", "Conflict").with_code(409),
+            ))
+        };
         assert_eq!(
             chain(&Plain(refused())),
             "could not write a status: it has changed (HTTP 409 Conflict)"

@@ -5,14 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-<<<<<<< HEAD
 use super::{
     connect::{self, ClusterArgs},
-    definitions, outcome,
+    definitions, outcome, yaml,
 };
-=======
-use super::yaml;
->>>>>>> e2e-tasks
 use crate::crd;
 
 /// Arguments of `errand crds`.
@@ -52,7 +48,6 @@ pub enum Error {
 }
 
 /// Writes the definitions where `args` says.
-<<<<<<< HEAD
 ///
 /// # Errors
 /// They cannot be written there.
@@ -75,7 +70,7 @@ async fn install(cluster: &ClusterArgs) -> Result<(), Error> {
 
 fn print() -> Result<(), Error> {
     for (_, definition) in crd::definitions() {
-        say(&format!("---\n{}", serde_yaml::to_string(&definition)?))?;
+        say(&format!("---\n{}", yaml::to_string(&definition)?))?;
     }
     Ok(())
 }
@@ -90,30 +85,11 @@ fn say(text: &str) -> Result<(), Error> {
 
 fn write(folder: &Path) -> Result<(), Error> {
     for (file, definition) in crd::definitions() {
-        let yaml = serde_yaml::to_string(&definition)?;
+        let yaml = yaml::to_string(&definition)?;
         let path = folder.join(file);
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&path, format!("# Written by `errand crds`; do not edit.\n{yaml}")))
             .map_err(|source| Error::Write { path, source })?;
-=======
-pub fn run(args: &Args) -> Result<(), Error> {
-    for (file, definition) in crd::definitions() {
-        let yaml = yaml::to_string(&definition)?;
-        match &args.out {
-            None => write!(io::stdout().lock(), "---\n{yaml}").map_err(|source| Error::Write {
-                path: "standard output".into(),
-                source,
-            })?,
-            Some(dir) => {
-                let path = dir.join(file);
-                std::fs::create_dir_all(dir)
-                    .and_then(|()| {
-                        std::fs::write(&path, format!("# Written by `errand crds`; do not edit.\n{yaml}"))
-                    })
-                    .map_err(|source| Error::Write { path, source })?;
-            }
-        }
->>>>>>> e2e-tasks
     }
     Ok(())
 }
