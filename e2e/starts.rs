@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{
     Resource,
     api::{PostParams, WatchEvent, WatchParams},
@@ -37,6 +37,12 @@ const STARTS: [(Start, &str); 4] = [
 #[ignore = "measures: make bench-starts"]
 async fn starts_beside_bare_pods() {
     in_space("starts", |space: Space| async move {
+        // Pods are refused until the namespace has its account.
+        space
+            .poll("there is a service account", || async {
+                space.api::<ServiceAccount>().get_opt("default").await.unwrap()
+            })
+            .await;
         let mut times: [Vec<Duration>; 4] = Default::default();
         // The first round fills caches and counts for nothing.
         for round in 0..=ROUNDS {
