@@ -9,6 +9,7 @@
 #                        the summary says. ERRAND_E2E_IMAGE names an image that it can pull, ERRAND_E2E_TOOLS one of busybox
 # ERRAND_E2E_TESTS       run only the tests whose names contain this; those of disruptive only where it begins so
 # ERRAND_E2E_THREADS     tests at once, but for those: 6
+# ERRAND_E2E_SEED        when controllers are killed, as a run that failed has printed it
 # ERRAND_IMAGE_PROFILE   cargo profile of the image: release
 set -euo pipefail
 cd "$(dirname "$0")/.."
