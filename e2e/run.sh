@@ -10,6 +10,7 @@
 # ERRAND_E2E_TESTS       run only the tests whose names contain this; those of disruptive only where it begins so
 # ERRAND_E2E_MEASURE     instead of the tests run the measurements whose names contain this, one at a time
 # ERRAND_E2E_THREADS     tests at once, but for those: 6
+# ERRAND_E2E_SEED        when controllers are killed, as a run that failed has printed it
 # ERRAND_IMAGE_PROFILE   cargo profile of the image: release
 set -euo pipefail
 cd "$(dirname "$0")/.."

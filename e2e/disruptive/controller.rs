@@ -41,7 +41,7 @@ impl Dice {
 async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks() {
     in_healthy_cluster("killed", |space: Space| async move {
         let load = Load::of(&space, 2).await;
-        let renewed = Renewed(&space);
+        let renewed = Renewed;
         let mut dice = Dice::new();
         let killing = async {
             // The first is the leader; of the others the dice say who and when.

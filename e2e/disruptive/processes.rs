@@ -109,9 +109,9 @@ pub async fn usurp(space: &Space) {
 }
 
 /// New pods for the controllers: those that were killed start ever later, and the next test need not wait for that.
-pub struct Renewed<'a>(pub &'a Space);
+pub struct Renewed;
 
-impl Drop for Renewed<'_> {
+impl Drop for Renewed {
     fn drop(&mut self) {
         let ran = kubectl(
             kubeconfig(),

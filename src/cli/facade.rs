@@ -14,7 +14,7 @@ use super::{
 use crate::{
     crd::Duration,
     facade::{self, access::static_tokens::StaticTokensError, metrics::Metrics},
-    health::{self, Readiness},
+    health::{self, Gate, Readiness},
     telemetry,
     tls::{FileIdentity, TlsError},
 };
@@ -57,6 +57,14 @@ pub struct Args {
         default_value = "30s"
     )]
     request_timeout: Duration,
+    /// How long to go on answering after SIGTERM while /readyz says no, for callers that are still sent here
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ERRAND_SHUTDOWN_DELAY",
+        default_value = "0s"
+    )]
+    shutdown_delay: Duration,
     #[command(flatten)]
     tls: TlsArgs,
     #[command(flatten)]
@@ -120,8 +128,8 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     config.access.check()?;
     config.tls = args.tls.open()?;
     telemetry::log_start("facade", &config);
-    let shutdown = CancellationToken::new();
-    stop_on_signals(shutdown.clone())?;
+    let asked = CancellationToken::new();
+    stop_on_signals(asked.clone())?;
     let (client, _) = args.cluster.client().await?;
     let health = listen(args.health_addr, "--health-addr").await?;
     let doors = listen(args.facade_addr, "--facade-addr").await?;
@@ -129,6 +137,15 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
     let gate = readiness.gate("caches");
+    let staying = readiness.gate("staying");
+    staying.open();
+    let shutdown = CancellationToken::new();
+    tokio::spawn(wind_down(
+        asked,
+        staying,
+        args.shutdown_delay.get(),
+        shutdown.clone(),
+    ));
     let healthy = health::serve(health, readiness, metrics.clone(), shutdown.clone());
     let served = facade::run(
         client,
@@ -144,6 +161,20 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     };
     shutdown.cancel();
     ended.map(|()| outcome::OK).map_err(Error::Serve)
+}
+
+/// Ends the facade a while after it was asked to. Kubernetes takes a pod out of its Services and ends it at the same
+/// time, so nodes that have not heard of it yet go on sending callers here.
+async fn wind_down(
+    asked: CancellationToken,
+    staying: Gate,
+    delay: std::time::Duration,
+    shutdown: CancellationToken,
+) {
+    asked.cancelled().await;
+    staying.set(false);
+    tokio::time::sleep(delay).await;
+    shutdown.cancel();
 }
 
 async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
@@ -219,5 +250,26 @@ mod tests {
     fn without_flags_the_defaults_of_the_facade_hold() {
         let (got, want) = (config(&[]), facade::Config::default());
         assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asked_to_end_it_says_so_at_once_and_stops_answering_after_the_delay() {
+        let (asked, shutdown, readiness) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            Readiness::default(),
+        );
+        let staying = readiness.gate("staying");
+        staying.open();
+        let delay = std::time::Duration::from_secs(5);
+        let winding = tokio::spawn(wind_down(asked.clone(), staying, delay, shutdown.clone()));
+        asked.cancel();
+        tokio::time::sleep(delay - std::time::Duration::from_millis(10)).await;
+        assert_eq!(
+            (readiness.missing(), shutdown.is_cancelled()),
+            (vec!["staying"], false)
+        );
+        winding.await.unwrap();
+        assert!(shutdown.is_cancelled());
     }
 }
