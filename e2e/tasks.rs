@@ -21,7 +21,12 @@ async fn a_command_task_applied_with_kubectl_has_result_log_node_and_times() {
         let node = status.pod.unwrap().node.unwrap();
         let nodes = space.kubectl(&["get", "nodes", "-o", "name"]).ok();
         assert!(nodes.contains(&node), "{node} is none of {nodes}");
-        let times = [status.issued_at, status.assigned_at, status.started_at, status.finished_at];
+        let times = [
+            status.issued_at,
+            status.assigned_at,
+            status.started_at,
+            status.finished_at,
+        ];
         let times: Vec<_> = times.into_iter().map(Option::unwrap).collect();
         assert!(times.is_sorted(), "{times:?}");
         assert_eq!(status.attempts, Some(1));
@@ -40,7 +45,10 @@ async fn an_http_task_gets_the_answer_of_its_function() {
         });
         space.function("page", function).await;
         space
-            .task("get", json!({"functionRef": {"name": "page"}, "input": {"method": "GET"}}))
+            .task(
+                "get",
+                json!({"functionRef": {"name": "page"}, "input": {"method": "GET"}}),
+            )
             .await;
         let status = space.succeeded("get").await;
         let result = status.result.unwrap();

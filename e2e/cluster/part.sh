@@ -33,7 +33,8 @@ start() {
       ;;
     apiserver)
       local audit=()
-      [ ! -e "$dir/audit.yaml" ] || audit=(--audit-policy-file "$dir/audit.yaml" --audit-log-path "$dir/log/audit")
+      [ ! -e "$dir/audit.yaml" ] || audit=(--audit-policy-file "$dir/audit.yaml" --audit-log-path "$dir/log/audit"
+        --audit-log-maxsize 100000)
       launch "$kubernetes/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --advertise-address "$net.0.2" \
         --cert-dir "$dir/certificates" --service-cluster-ip-range "$net.32.0/20" --token-auth-file "$dir/tokens" \
         --service-account-key-file "$dir/service-accounts.pub" \

@@ -9,7 +9,15 @@ pub const NAMESPACE: &str = "errand-system";
 pub fn facade() -> Http {
     let address = kubectl(
         kubeconfig(),
-        ["--namespace", NAMESPACE, "get", "service", "errand-facade", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"],
+        [
+            "--namespace",
+            NAMESPACE,
+            "get",
+            "service",
+            "errand-facade",
+            "-o",
+            "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
+        ],
     )
     .ok();
     Http::to(&address)
@@ -22,7 +30,16 @@ pub fn last_words() -> String {
         let selector = format!("app.kubernetes.io/component={part}");
         let log = kubectl(
             kubeconfig(),
-            ["--namespace", NAMESPACE, "logs", "--selector", &selector, "--tail", "40", "--prefix"],
+            [
+                "--namespace",
+                NAMESPACE,
+                "logs",
+                "--selector",
+                &selector,
+                "--tail",
+                "40",
+                "--prefix",
+            ],
         );
         text.push_str(&format!("--- {part}\n{}{}", log.text(), log.stderr));
     }

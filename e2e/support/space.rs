@@ -66,7 +66,8 @@ pub async fn administrator() -> Client {
 impl Space {
     async fn open(test: &str) -> Self {
         let client = administrator().await;
-        let object = json!({"metadata": {"generateName": format!("{test}-"), "labels": {"errand.dev/e2e": test}}});
+        let object =
+            json!({"metadata": {"generateName": format!("{test}-"), "labels": {"errand.dev/e2e": test}}});
         let namespace: Namespace = serde_json::from_value(object).unwrap();
         let made = Api::all(client.clone())
             .create(&PostParams::default(), &namespace)
@@ -113,7 +114,8 @@ impl Space {
             kind: kind.into(),
             plural: plural.into(),
         };
-        let object = json!({"apiVersion": crd::API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let object =
+            json!({"apiVersion": crd::API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec});
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.name, &resource);
         api.create(&PostParams::default(), &object).await.unwrap();
@@ -138,8 +140,10 @@ impl Space {
 
     /// Waits until `ask` finds what it looks for in the Task.
     pub async fn until<T>(&self, name: &str, what: &str, ask: impl Fn(&Task) -> Option<T>) -> T {
-        self.poll(&format!("{name}: {what}"), || async { ask(&self.get(name).await) })
-            .await
+        self.poll(&format!("{name}: {what}"), || async {
+            ask(&self.get(name).await)
+        })
+        .await
     }
 
     /// Asks again until there is an answer.
@@ -209,12 +213,18 @@ impl Space {
     }
 
     pub async fn pods(&self) -> Vec<Pod> {
-        self.api::<Pod>().list(&ListParams::default()).await.unwrap().items
+        self.api::<Pod>()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
     }
 
     pub async fn no_pods(&self) {
-        self.poll("no pod is left", || async { self.pods().await.is_empty().then_some(()) })
-            .await;
+        self.poll("no pod is left", || async {
+            self.pods().await.is_empty().then_some(())
+        })
+        .await;
     }
 
     /// What a failed test leaves to read: Tasks, pods, Events and the operator's last words.
