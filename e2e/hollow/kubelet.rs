@@ -99,6 +99,12 @@ async fn delete(client: Client, pod: Pod, over: bool) {
         let containers = status::Containers::of(&pod.spec.clone().unwrap_or_default());
         report(&client, &pod, containers.ended(&super::nodes::now(), 143)).await;
     }
+    // As a kubelet does: the API server removes a pod that has ended by itself.
+    let api = api(&client, &pod);
+    let left = api.get_metadata_opt(&pod.name_any()).await;
+    if !matches!(left, Ok(Some(left)) if left.uid() == pod.uid()) {
+        return;
+    }
     let params = DeleteParams {
         grace_period_seconds: Some(0),
         preconditions: Some(Preconditions {
@@ -108,7 +114,7 @@ async fn delete(client: Client, pod: Pod, over: bool) {
         ..DeleteParams::default()
     };
     // Gone already is as good.
-    let _ = api(&client, &pod).delete(&pod.name_any(), &params).await;
+    let _ = api.delete(&pod.name_any(), &params).await;
 }
 
 /// A kubelet's way to write a status: a strategic merge patch with the uid. False where the pod is gone.
