@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test e2e cluster-up cluster-down check bench bench-starts image clean
+.PHONY: help build demo test e2e cluster-up cluster-down check bench bench-starts bench-cluster image clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\): ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -36,6 +36,9 @@ bench: ## Measure the embedded plane and the facade on a release build and print
 
 bench-starts: ## Measure on a real Kubernetes how long a Task takes to start beside a bare pod
 	@ERRAND_E2E_MEASURE=starts:: e2e/run.sh
+
+bench-cluster: ## Measure Tasks beside Jobs and bare pods on a real API server with hollow nodes and print tables
+	@e2e/bench/run.sh
 
 image: ## Build the container image errand:VERSION with docker or buildah, or an archive of it without either
 	@tests/support/image.sh

@@ -14,7 +14,9 @@
 # ERRAND_CLUSTER_DIR and the cgroups, and `down` removes both.
 #
 # The machine reaches API server, services and pods by a veth pair and routes to 10.N.0.0/16 that vanish with it.
-# ERRAND_CLUSTER_OWNER is a process: when it is gone, so is the cluster.
+# ERRAND_CLUSTER_OWNER  a process: when it is gone, so is the cluster
+# ERRAND_CLUSTER_NODES  0: without nodes and proxy, for a benchmark that brings hollow ones
+# ERRAND_CLUSTER_AUDIT  1: the API server writes each write request into log/audit, a line of JSON with its writer
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${ERRAND_CLUSTER_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/errand/cluster}
@@ -84,7 +86,7 @@ ready() {
   local kubectl
   kubectl=$(cat "$dir/kubectl")
   await "the API server" 120 "$kubectl" --kubeconfig "$dir/kubeconfig" get --raw /readyz
-  await "both nodes" 120 nodes_ready
+  [ "${ERRAND_CLUSTER_NODES:-2}" = 0 ] || await "both nodes" 120 nodes_ready
   await "the default service account" 60 "$kubectl" --kubeconfig "$dir/kubeconfig" get serviceaccount default
 }
 

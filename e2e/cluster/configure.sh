@@ -16,7 +16,25 @@ net=$net
 name=errand-$$
 kubernetes=$kubernetes
 minor=$minor
+nodes=${ERRAND_CLUSTER_NODES:-2}
 END
+
+# Whoever asks for it counts writes to objects; leases and nodes are written all the time.
+if [ "${ERRAND_CLUSTER_AUDIT:-0}" = 1 ]; then
+  cat >"$dir/audit.yaml" <<END
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: None
+  verbs: [get, list, watch]
+- level: None
+  resources:
+  - {group: "", resources: [nodes, nodes/status]}
+  - {group: coordination.k8s.io, resources: [leases]}
+- level: Metadata
+END
+fi
 
 # Anyone who reads the folder is an administrator of the cluster.
 chmod 700 "$dir"

@@ -4,7 +4,7 @@ set -euo pipefail
 dir=$1
 here=$(cd "$(dirname "$0")" && pwd)
 # Written by configure.sh.
-net=""
+net="" nodes=""
 # shellcheck source=/dev/null
 . "$dir/environment"
 
@@ -30,6 +30,7 @@ start() {
 start etcd apiserver
 # It makes the certificate that all others check it by.
 until [ -s "$dir/certificates/apiserver.crt" ]; do sleep 0.05; done
-start node-1 node-2 controller-manager scheduler proxy
+[ "$nodes" = 0 ] || start node-1 node-2 proxy
+start controller-manager scheduler
 # bash waits for every process that ends here, its own or adopted.
 while :; do sleep 3600 & wait; done

@@ -32,6 +32,9 @@ start() {
         --unsafe-no-fsync --quota-backend-bytes 8589934592
       ;;
     apiserver)
+      local audit=()
+      [ ! -e "$dir/audit.yaml" ] || audit=(--audit-policy-file "$dir/audit.yaml" --audit-log-path "$dir/log/audit"
+        --audit-log-maxsize 100000)
       launch "$kubernetes/kube-apiserver" --etcd-servers http://127.0.0.1:2379 --advertise-address "$net.0.2" \
         --cert-dir "$dir/certificates" --service-cluster-ip-range "$net.32.0/20" --token-auth-file "$dir/tokens" \
         --service-account-key-file "$dir/service-accounts.pub" \
@@ -39,7 +42,7 @@ start() {
         --service-account-issuer https://kubernetes.default.svc --api-audiences https://kubernetes.default.svc \
         --authorization-mode Node,RBAC --allow-privileged=true --enable-admission-plugins NodeRestriction \
         --kubelet-preferred-address-types InternalIP \
-        --max-requests-inflight 3000 --max-mutating-requests-inflight 1000
+        --max-requests-inflight 3000 --max-mutating-requests-inflight 1000 "${audit[@]}"
       ;;
     controller-manager)
       launch "$kubernetes/kube-controller-manager" "${as_admin[@]}" --leader-elect=false \

@@ -25,6 +25,7 @@ use super::{
     progress::ProgressDesk,
     queue::{FunctionKey, Queue},
     recent::Recent,
+    released::Released,
     requests::Requests,
     task::view::{NodeHealth, PodView, health},
 };
@@ -119,6 +120,8 @@ pub struct Context {
     pub queue: Queue,
     /// Own writes that the cache may not show yet.
     pub recent: Recent,
+    /// Pods let go that the cache may still show.
+    pub released: Released,
     /// Requests to HTTP functions.
     pub requests: Requests,
     /// Progress read from logs.

@@ -18,6 +18,7 @@ mod poison;
 pub mod progress;
 pub mod queue;
 pub mod recent;
+pub mod released;
 pub mod requests;
 pub mod resolve;
 mod run;

@@ -38,6 +38,7 @@ use super::{
     progress::ProgressDesk,
     queue::Queue,
     recent::{Recent, slim},
+    released::Released,
     requests::Requests,
     task::{
         letgo,
@@ -113,6 +114,7 @@ pub async fn run(
         caches,
         queue: Queue::default(),
         recent: Recent::default(),
+        released: Released::default(),
         requests: Requests::new(client.clone(), wake.clone(), shutdown.clone()),
         progress: ProgressDesk::new(config.followed_tasks, client, wake.clone(), shutdown.clone()),
         events,
@@ -451,6 +453,7 @@ async fn sweep(ctx: Arc<Context>, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = ctx.tasks_known.cancelled() => {}
         }
+        ctx.released.forget_gone(&ctx.caches.pods);
         match letgo::sweep_orphans(&ctx).await {
             Ok(0) => {}
             Ok(released) => tracing::info!(released, "let go of pods without a Task"),

@@ -7,7 +7,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
-use kube_runtime::controller::Action;
+use kube_runtime::{controller::Action, reflector::ObjectRef};
 use serde_json::json;
 
 use super::{
@@ -23,6 +23,17 @@ use crate::{crd::CAPTURE_FINALIZER, engine::context::Context};
 /// [`Error::Call`] where the API server did not do it.
 pub async fn release(ctx: &Context, namespace: &str, pod: Option<&PodView>) -> Result<(), Error> {
     let Some(pod) = pod else { return Ok(()) };
+    let uid = pod.pod.uid.as_deref().unwrap_or_default();
+    if ctx.released.has(uid) {
+        return Ok(());
+    }
+    remove(ctx, namespace, pod).await?;
+    ctx.released
+        .put(uid, ObjectRef::new(&pod.pod.name).within(namespace));
+    Ok(())
+}
+
+async fn remove(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Error> {
     let api = ctx.pods(namespace);
     let name = &pod.pod.name;
     if pod.held {
@@ -133,7 +144,7 @@ pub async fn sweep_orphans(ctx: &Context) -> Result<usize, Error> {
         };
         let owner = pod.owner_references().iter().find(|owner| owner.kind == "Task");
         if let Some(owner) = owner {
-            let reference = kube_runtime::reflector::ObjectRef::new(&owner.name).within(&namespace);
+            let reference = ObjectRef::new(&owner.name).within(&namespace);
             let cached = ctx.caches.tasks.get(&reference);
             if cached.is_some_and(|task| task.uid().as_deref() == Some(owner.uid.as_str())) {
                 continue;

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Measures Errand on a control plane of its own with hollow nodes, and takes all of it away again.
+#
+# ERRAND_BENCH_UNITS, ERRAND_BENCH_CACHED: see main.rs. ERRAND_BENCH_PROFILE: cargo profile, bench.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cluster=e2e/cluster/cluster.sh
+profile=${ERRAND_BENCH_PROFILE:-bench}
+
+cargo bench --profile "$profile" --bench cluster --no-run
+work=$(mktemp -d /var/tmp/errand-bench.XXXXXX)
+export ERRAND_CLUSTER_DIR=$work/cluster ERRAND_CLUSTER_OWNER=$$ ERRAND_CLUSTER_NODES=0 ERRAND_CLUSTER_AUDIT=1
+# Also after Ctrl-C and after a failure. Should this process be killed outright, the cluster sees that and ends.
+trap '$cluster down; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM HUP
+KUBECONFIG=$($cluster up)
+export KUBECONFIG
+kubectl=$(tests/support/tool.sh kubectl)
+for definition in crds/*.yaml; do
+  # Kubernetes before 1.25 reads an empty default back as null, and refuses it.
+  sed "/^ *default: ''$/d" "$definition" | "$kubectl" apply --validate=false -f - >/dev/null
+done
+"$kubectl" wait --for condition=Established --timeout 60s crd/tasks.errand.dev crd/functions.errand.dev >/dev/null
+echo "machine: $(nproc) cores of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
+  "$(awk '/^MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), load $(cut -d ' ' -f 1 /proc/loadavg)," \
+  "Kubernetes $("$kubectl" version -o json | sed -n '/serverVersion/,$s/.*"gitVersion": "\(.*\)".*/\1/p')"
+cargo bench --profile "$profile" --bench cluster
