@@ -28,7 +28,7 @@ cluster-down: ## Stop what cluster-up started
 
 check: ## Check format, lints, generated files, spelling, YAML, shell scripts and dependencies
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --test e2e -- -D warnings
 	@tests/support/check.sh
 
 bench: ## Measure the embedded plane and the facade on a release build and print tables

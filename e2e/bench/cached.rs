@@ -58,7 +58,7 @@ pub async fn measure(mut bench: Bench) {
 }
 
 async fn make(api: &Api<DynamicObject>, number: usize, status: Value) -> Result<(), kube::Error> {
-    let ended = number % 2 == 0;
+    let ended = number.is_multiple_of(2);
     let name = format!("held-{number:06}");
     let function = if ended { FUNCTION } else { PAUSED };
     let task = DynamicObject::new(&name, &Kind::Task.resource())

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::Pod,
+    jiff::{SignedDuration, Timestamp},
+};
 use kube::{ResourceExt, api::PostParams};
 use kube_runtime::{controller::Action, reflector::ObjectRef};
 
@@ -24,6 +27,8 @@ use crate::{
 
 /// Without leadership this process is about to end; it looks again in case it leads after all.
 pub const LEASE_RETRY: Duration = Duration::from_secs(1);
+/// How long a Task may be ahead of its service account.
+const ACCOUNT_GRACE: SignedDuration = SignedDuration::from_secs(15);
 /// A refusal for want of quota is asked again after so long.
 const QUOTA_RETRY: Duration = Duration::from_secs(10);
 
@@ -239,6 +244,13 @@ async fn refused(ctx: &Arc<Context>, subject: &Subject, error: CallError) -> Res
         queue_up(ctx, subject, "QuotaExceeded", &answer.message).await?;
         return Ok(Action::requeue(QUOTA_RETRY));
     }
+    let age = subject
+        .task
+        .creation_timestamp()
+        .map(|made| Timestamp::now().duration_since(made.0));
+    if is_too_early(answer.code, &answer.message, age.unwrap_or_default()) {
+        return Err(error.into());
+    }
     // 400 and 422: the pod itself is wrong. 403: policy says no, or the namespace is going away. 413: Task and Function,
     // each within the limit on objects, are above it together.
     if matches!(answer.code, 400 | 403 | 413 | 422) {
@@ -246,6 +258,12 @@ async fn refused(ctx: &Arc<Context>, subject: &Subject, error: CallError) -> Res
         return end(ctx, subject, Outcome::new(Reason::PodRefused, words)).await;
     }
     Err(error.into())
+}
+
+/// A Task may come right behind its namespace or its service account, and API servers refuse pods of an account that they
+/// do not know yet (Kubernetes, ServiceAccount admission controller).
+fn is_too_early(code: u16, message: &str, age: SignedDuration) -> bool {
+    code == 403 && message.contains("error looking up service account") && age < ACCOUNT_GRACE
 }
 
 /// The pod that status names is not in the cache: asks the API server, and ends the attempt if it is really gone.
@@ -282,4 +300,23 @@ pub async fn confirm_lost(ctx: &Arc<Context>, subject: &Subject, name: &str) -> 
         None => Outcome::new(Reason::PodLost, format!("pod {name} vanished")),
     };
     end(ctx, &subject.with(Arc::new(task)), outcome).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_whose_account_is_not_there_yet_is_asked_for_again_for_a_while() {
+        let words = "pods \"t-1\" is forbidden: error looking up service account ns/default: serviceaccount \"default\" not found";
+        let early = SignedDuration::from_secs(14);
+        assert!(is_too_early(403, words, early));
+        assert!(!is_too_early(403, words, SignedDuration::from_secs(15)));
+        assert!(!is_too_early(
+            403,
+            "pods \"t-1\" is forbidden: exceeded quota: q",
+            early
+        ));
+        assert!(!is_too_early(404, words, early));
+    }
 }
