@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
+use serde_json::json;
 
 use super::{
     load::Load,
@@ -26,7 +27,7 @@ async fn answers(space: &Space) {
 #[tokio::test]
 async fn an_api_server_that_is_away_for_half_a_minute_costs_no_task_and_repeats_none() {
     in_healthy_cluster("api-server", |space: Space| async move {
-        let load = Load::of(&space, 2).await;
+        let load = Load::of(&space, 2, json!({})).await;
         load.make("before", 40).await;
         load.started(10).await;
         let stopped = Stopped::part("apiserver");
@@ -43,7 +44,7 @@ async fn an_api_server_that_is_away_for_half_a_minute_costs_no_task_and_repeats_
 #[tokio::test]
 async fn an_etcd_that_is_killed_and_comes_back_loses_and_repeats_no_task() {
     in_healthy_cluster("etcd", |space: Space| async move {
-        let load = Load::of(&space, 2).await;
+        let load = Load::of(&space, 2, json!({})).await;
         load.make("before", 30).await;
         for round in ["first", "second"] {
             load.started(8).await;

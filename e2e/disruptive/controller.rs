@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{
     load::Load,
     processes::{Paused, Renewed, another_leads, controllers, holder, leader, usurp},
@@ -9,7 +11,10 @@ use super::{
 };
 use crate::support::Space;
 
-const KILLS: u32 = 5;
+const TASKS: usize = 200;
+/// So many at once keep two slow cores busy, and starts and ends apart until the last kill.
+const AT_ONCE: u32 = 50;
+const KILLS: usize = 5;
 
 /// xorshift64*, so that a seed that was printed gives the same kills again.
 struct Dice(u64);
@@ -29,29 +34,31 @@ impl Dice {
         Self(seed.max(1))
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 }
 
 #[tokio::test]
 async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks() {
     in_healthy_cluster("killed", |space: Space| async move {
-        let load = Load::of(&space, 2).await;
+        let load = Load::of(&space, 2, json!({"maxConcurrency": AT_ONCE})).await;
         let renewed = Renewed;
         let mut dice = Dice::new();
         let killing = async {
             // The first is the leader; of the others the dice say who and when.
             load.started(1).await;
             assert!(leader(&space).await.signal("-KILL"));
-            for _ in 1..KILLS {
-                tokio::time::sleep(Duration::from_millis(500 + dice.below(8000))).await;
+            for kill in 1..KILLS {
+                let spread = TASKS / (KILLS + 1);
+                load.ended((kill - 1) * spread + dice.below(spread)).await;
+                tokio::time::sleep(Duration::from_millis(dice.below(1000) as u64)).await;
                 let running = controllers();
                 if !running.is_empty() {
-                    let victim = &running[usize::try_from(dice.below(running.len() as u64)).unwrap()];
+                    let victim = &running[dice.below(running.len())];
                     eprintln!(
                         "{} Tasks are over; kills {victim:?}: {}",
                         load.over(),
@@ -60,7 +67,7 @@ async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks(
                 }
             }
         };
-        tokio::join!(load.make("t", 200), killing);
+        tokio::join!(load.make("t", TASKS), killing);
         // Killed ones start ever later; whoever is still waiting to does so now.
         drop(renewed);
         load.all_ran_once().await;
@@ -71,7 +78,7 @@ async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks(
 #[tokio::test]
 async fn a_leader_that_loses_its_lease_or_sleeps_through_it_starts_nothing_twice() {
     in_healthy_cluster("leaders", |space: Space| async move {
-        let load = Load::of(&space, 1).await;
+        let load = Load::of(&space, 1, json!({})).await;
         let first = holder(&space).await.unwrap();
         load.make("robbed", 20).await;
         load.started(1).await;

@@ -66,11 +66,11 @@ pub struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Makes the Function. Its containers sleep for so many seconds.
-    pub async fn of(space: &'a Space, seconds: u32) -> Self {
+    /// Makes the Function. Its containers sleep for so many seconds; `more` is merged into its spec.
+    pub async fn of(space: &'a Space, seconds: u32, more: Value) -> Self {
         let ledger = Ledger::open(space);
         let script = format!("sleep {seconds}; echo $ERRAND_TASK");
-        space.function("work", ledger.shell(&script, json!({}))).await;
+        space.function("work", ledger.shell(&script, more)).await;
         let (ends, names) = (Ends::watch(space), Mutex::default());
         Self {
             space,
@@ -108,22 +108,26 @@ impl<'a> Load<'a> {
             .await;
     }
 
+    /// Waits until at least so many Tasks are over, as long as there is progress.
+    pub async fn ended(&self, count: usize) {
+        let mut over = self.over();
+        while over < count {
+            let before = over;
+            over = self
+                .space
+                .poll(&format!("more than {before} of {count} Tasks end"), || async {
+                    Some(self.over()).filter(|over| *over > before)
+                })
+                .await;
+        }
+    }
+
     /// Waits for all, as long as there is progress, and checks that each succeeded in its first attempt, with its own result,
     /// ended once, started one container, and left no pod.
     pub async fn all_ran_once(self) {
         let mut names = std::mem::take(&mut *self.names.lock().unwrap());
         names.sort();
-        let mut over = self.over();
-        while over < names.len() {
-            let before = over;
-            over = self
-                .space
-                .poll(
-                    &format!("more than {before} of {} Tasks end", names.len()),
-                    || async { Some(self.over()).filter(|over| *over > before) },
-                )
-                .await;
-        }
+        self.ended(names.len()).await;
         self.space.no_pods().await;
         let ran: Vec<_> = names.iter().map(|name| ran_once(name)).collect();
         let tasks = self

@@ -15,7 +15,7 @@ use crate::support::{Space, command::kubectl, installation::NAMESPACE, space::ku
 #[tokio::test]
 async fn an_upgrade_under_load_loses_no_task_repeats_none_and_leaves_every_request_answered() {
     in_healthy_cluster("upgrade", |space: Space| async move {
-        let load = Load::of(&space, 2).await;
+        let load = Load::of(&space, 2, json!({})).await;
         load.make("before", 30).await;
         load.started(5).await;
         let prober = Prober::start(&space);
@@ -44,22 +44,15 @@ async fn an_upgrade_under_load_loses_no_task_repeats_none_and_leaves_every_reque
 #[tokio::test]
 async fn tasks_outlive_their_release_and_are_served_on_by_another_one_and_by_the_first_again() {
     in_healthy_cluster("reinstall", |space: Space| async move {
-        let load = Load::of(&space, 3).await;
+        let load = Load::of(&space, 3, json!({})).await;
         load.make("running", 10).await;
         load.started(5).await;
         let removed = tokio::task::spawn_blocking(Removed::remove).await.unwrap();
-        let left = kubectl(
-            kubeconfig(),
-            [
-                "--namespace",
-                NAMESPACE,
-                "get",
-                "deployments,services,pods",
-                "-o",
-                "name",
-            ],
-        );
-        assert_eq!(left.ok(), "", "nothing of the release is left");
+        space
+            .poll("nothing of the release is left", || async {
+                nothing_left().then_some(())
+            })
+            .await;
         load.make("orphaned", 5).await;
         waits(&space, "orphaned-000").await;
 
@@ -76,6 +69,16 @@ async fn tasks_outlive_their_release_and_are_served_on_by_another_one_and_by_the
         healthy(&space).await;
     })
     .await;
+}
+
+/// Pods go a moment after what made them.
+fn nothing_left() -> bool {
+    let kinds = "deployments,services,pods";
+    let found = kubectl(
+        kubeconfig(),
+        ["--namespace", NAMESPACE, "get", kinds, "-o", "name"],
+    );
+    found.ok().is_empty()
 }
 
 /// Nobody serves the Task: it is there, and nothing has become of it.
