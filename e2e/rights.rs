@@ -19,6 +19,7 @@ const CONTROLLER: &[&str] = &[
     "/nodes: list watch",
     "/pods: create delete get list patch watch",
     "/pods/log: get",
+    "/pods/proxy: create delete get patch update",
     "errand.dev/functions: get list watch",
     "errand.dev/tasks: delete get list watch",
     "errand.dev/tasks/status: patch",

@@ -39,24 +39,25 @@ async fn a_command_task_applied_with_kubectl_has_result_log_node_and_times() {
 }
 
 #[tokio::test]
-async fn an_http_task_gets_the_answer_of_its_function() {
+async fn an_http_task_gets_the_answer_of_its_function_directly_and_through_the_api_server() {
     in_space("http", |space: Space| async move {
-        let function = json!({
-            "container": {"image": tools(), "command": ["httpd", "-f", "-p", "8080", "-h", "/www"]},
-            "http": {"port": 8080},
-            "timeout": "1m",
-        });
-        space.function("page", function).await;
-        space
-            .task(
-                "get",
-                json!({"functionRef": {"name": "page"}, "input": {"method": "GET"}}),
-            )
-            .await;
-        let status = space.succeeded("get").await;
-        let result = status.result.unwrap();
-        assert_eq!((result.status, result.body.as_deref()), (200, Some("served\n")));
-        assert_eq!(status.phase, Some(Phase::Succeeded));
+        for dispatch in ["Direct", "ApiProxy"] {
+            let name = dispatch.to_lowercase();
+            let function = json!({
+                "container": {"image": tools(), "command": ["httpd", "-f", "-p", "8080", "-h", "/www"]},
+                "http": {"port": 8080, "readinessPath": "/", "dispatch": dispatch},
+                "timeout": "1m",
+            });
+            space.function(&name, function).await;
+            let task = json!({"functionRef": {"name": name}, "input": {"method": "GET"}});
+            space.task(&name, task).await;
+            let result = space.succeeded(&name).await.result.unwrap();
+            assert_eq!(
+                (result.status, result.body.as_deref()),
+                (200, Some("served\n")),
+                "{dispatch}"
+            );
+        }
         space.no_pods().await;
     })
     .await;
