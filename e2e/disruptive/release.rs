@@ -35,12 +35,11 @@ pub fn install(release: &str, namespace: &str, values: &[&str]) {
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
     );
-    let chart = std::env::var("ERRAND_E2E_CHART").unwrap_or_else(|_| "charts/errand".to_owned());
     let mut args = vec![
         "upgrade",
         "--install",
         release,
-        &chart,
+        "charts/errand",
         "--namespace",
         namespace,
         "--create-namespace",
