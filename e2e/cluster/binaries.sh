@@ -44,8 +44,10 @@ mend() {
   cp /usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} "$vendored/"
   rm -f "$vendored"/*_test.go
   # An empty string is taken for null, and so refused in custom resources: reflect.Zero has the same address now.
-  sed -i 's/if data == nil || reflect.DeepEqual(reflect.Zero(.*{$/if data == nil {/' \
-    "$1/source/vendor/github.com/go-openapi/validate/type.go"
+  local file
+  for file in github.com/go-openapi/validate/type.go k8s.io/kube-openapi/pkg/validation/validate/type.go; do
+    sed -i 's/if data == nil || reflect.DeepEqual(reflect.Zero(.*{$/if data == nil {/' "$1/source/vendor/$file"
+  done
 }
 
 build() {
