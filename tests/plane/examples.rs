@@ -75,7 +75,10 @@ fn every_command_of_the_readme_works() {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         // What builds or starts a plane is what this test stands on; CI runs the make targets themselves, and the cluster
         // tests install, upgrade and uninstall the chart.
-        if matches!(words[..], ["make" | "export" | "helm", ..] | ["errand", "dev", ..]) {
+        if matches!(
+            words[..],
+            ["make" | "export" | "helm", ..] | ["errand", "dev", ..]
+        ) {
             continue;
         }
         // Lines that share variables share a shell.
