@@ -74,6 +74,7 @@ connect() {
   done
   [ -n "$init" ] || fail "no namespaces could be made; see $dir/log/inside"
   echo "$init" >"$dir/init"
+  echo "$veth" >"$dir/veth"
   ip link add "$veth" type veth peer name eth0 netns "/proc/$init/ns/net"
   ip addr add "10.$2.0.1/24" dev "$veth"
   ip link set "$veth" up
@@ -121,6 +122,8 @@ down() {
     kill -KILL "$init" 2>/dev/null || true
     while [ -d "/proc/$init" ]; do sleep 0.1; done
   fi
+  # The kernel takes a dead namespace apart at leisure: connections that linger hold it for a minute.
+  [ ! -f "$dir/veth" ] || ip link delete "$(cat "$dir/veth")" 2>/dev/null || true
   [ ! -f "$dir/name" ] || cgroups remove
   rm -rf "$dir"
 }
