@@ -7,6 +7,8 @@ set -euo pipefail
 
 readonly programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
 readonly version=1.20.2
+# Raised with each change to `mend`, so that an older build is not taken for a newer one.
+readonly mended=2
 readonly go=/usr/lib/go-1.19/bin
 
 fail() {
@@ -67,7 +69,7 @@ main() {
     echo "$ERRAND_KUBE_BIN"
     return
   fi
-  local cache="${XDG_CACHE_HOME:-$HOME/.cache}/errand/kubernetes-$version"
+  local cache="${XDG_CACHE_HOME:-$HOME/.cache}/errand/kubernetes-$version-$mended"
   if ! complete "$cache"; then
     "$(dirname "$0")/packages.sh" golang-1.19-go golang-github-modern-go-reflect2-dev dpkg-dev rsync jq make git >&2
     mkdir -p "$(dirname "$cache")"
