@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::support::cluster_dir;
-use crate::support::{PATIENCE, Space, command::kubectl, installation::NAMESPACE, space::kubeconfig};
+use crate::support::{PATIENCE, Space, installation};
 
 /// Pause between two requests.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -41,19 +41,7 @@ pub struct Prober {
 
 impl Prober {
     pub fn start(space: &Space) -> Self {
-        let address = kubectl(
-            kubeconfig(),
-            [
-                "--namespace",
-                NAMESPACE,
-                "get",
-                "service",
-                "errand-facade",
-                "-o",
-                "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
-            ],
-        )
-        .ok();
+        let address = installation::facade_address();
         let target = format!(
             "http://{address}/errand/v1/namespaces/{}/tasks?limit=1",
             space.name
