@@ -6,7 +6,8 @@
 #
 # ERRAND_KUBE_BIN        folder of Kubernetes' binaries; absent: built once from Debian's sources
 # ERRAND_E2E_CLUSTER     existing: use the cluster that KUBECONFIG names. The tests that stop its parts are left out, which
-#                        the summary says. ERRAND_E2E_IMAGE names an image that it can pull, ERRAND_E2E_TOOLS one of busybox
+#                        the summary says. This machine must reach its pods and services, and a release errand in
+#                        errand-system is taken over and uninstalled. ERRAND_E2E_IMAGE names an image that it can pull, ERRAND_E2E_TOOLS one of busybox
 # ERRAND_E2E_TESTS       run only the tests whose names contain this; those of disruptive only where it begins so
 # ERRAND_E2E_MEASURE     instead of the tests run the measurements whose names contain this, one at a time
 # ERRAND_E2E_THREADS     tests at once, but for those: 6
@@ -85,6 +86,7 @@ image=${ERRAND_E2E_IMAGE:-errand:$version}
 tools=${ERRAND_E2E_TOOLS:-errand-tools:1}
 if [ "${ERRAND_E2E_CLUSTER:-own}" = existing ]; then
   : "${KUBECONFIG:?names the existing cluster}"
+  [ -n "$keep" ] || trap '"$(tests/support/tool.sh helm)" uninstall errand --namespace errand-system --ignore-not-found' EXIT
 else
   own_cluster
 fi
