@@ -48,7 +48,7 @@ $node1,system:node:node-1,node-1,"system:nodes"
 $node2,system:node:node-2,node-2,"system:nodes"
 END
 
-# The API server makes its certificate when it starts, so these name the file; inside.sh puts it into the one for users.
+# The API server makes its certificate when it starts, so these name the file.
 kubeconfig() {
   cat >"$1" <<END
 apiVersion: v1
