@@ -297,9 +297,8 @@ pub struct TaskResult {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogTail {
-    /// The last bytes of both streams; bytes that are not UTF-8 appear as U+FFFD. Absent where there are none.
-    // Not written where empty: API servers that were built with newer Go than they were made for take "" for null.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// The last bytes of both streams; bytes that are not UTF-8 appear as U+FFFD.
+    #[serde(default)]
     pub tail: String,
     /// Bytes of the whole log, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
