@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     load::Load,
-    processes::{Paused, Renewed, another_leads, controllers, holder, leader, usurp},
+    processes::{Paused, Renewed, another_leads, controllers, leader, usurp},
     support::in_healthy_cluster,
 };
 use crate::support::Space;
@@ -79,12 +79,11 @@ async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks(
 async fn a_leader_that_loses_its_lease_or_sleeps_through_it_starts_nothing_twice() {
     in_healthy_cluster("leaders", |space: Space| async move {
         let load = Load::of(&space, 1, json!({})).await;
-        let first = holder(&space).await.unwrap();
         load.make("robbed", 20).await;
         load.started(1).await;
         usurp(&space).await;
+        // Both stand for it once nobody has renewed it for its duration, so it may be the same one again.
         let second = another_leads(&space, "nobody").await;
-        assert_ne!(second, first, "who has lost the Lease stands for it anew");
         load.make("paused", 30).await;
         load.started(25).await;
         let before = load.over();

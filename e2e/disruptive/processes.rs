@@ -62,12 +62,12 @@ impl Drop for Paused {
     }
 }
 
-pub fn lease(space: &Space) -> Api<Lease> {
+fn lease(space: &Space) -> Api<Lease> {
     Api::namespaced(space.client.clone(), NAMESPACE)
 }
 
 /// Who holds the Lease: the pod's name and what tells its processes apart.
-pub async fn holder(space: &Space) -> Option<String> {
+async fn holder(space: &Space) -> Option<String> {
     let lease = lease(space).get_opt(LEASE).await.ok()??;
     lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
 }
