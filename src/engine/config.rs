@@ -41,6 +41,9 @@ pub struct Config {
     pub function_grace: Duration,
     /// A start that takes longer is shown as Pending; a shorter one costs no write.
     pub pending_after: Duration,
+    /// A run that takes longer is shown as Running; a shorter one costs no write. Kubernetes tells a container's start in
+    /// whole seconds, so the write comes up to a second earlier than this after the true start.
+    pub running_after: Duration,
     /// How long beyond a pod's own grace period its end is waited for before it is let go without evidence.
     pub stop_margin: Duration,
     /// Running Tasks whose log is followed for progress lines at once.
@@ -68,6 +71,7 @@ impl Default for Config {
             bad_start_grace: Duration::from_secs(20),
             function_grace: Duration::from_secs(2),
             pending_after: Duration::from_secs(5),
+            running_after: Duration::from_millis(1500),
             stop_margin: Duration::from_secs(15),
             followed_tasks: 256,
             follow_after: Duration::from_secs(1),

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp};
 use kube::{
-    ResourceExt,
+    Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use kube_runtime::{controller::Action, reflector::ObjectRef};
@@ -15,7 +15,10 @@ use super::{
     reconcile::{Error, Subject},
     view::PodView,
 };
-use crate::{crd::CAPTURE_FINALIZER, engine::context::Context};
+use crate::{
+    crd::CAPTURE_FINALIZER,
+    engine::context::{CallError, Context},
+};
 
 /// Takes the engine's finalizer off a pod and deletes it. A pod that is gone already is no error.
 ///
@@ -36,26 +39,8 @@ pub async fn release(ctx: &Context, namespace: &str, pod: Option<&PodView>) -> R
 async fn remove(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Error> {
     let api = ctx.pods(namespace);
     let name = &pod.pod.name;
-    if pod.held {
-        // The version makes the patch fail if the finalizers changed meanwhile; the next look tries again.
-        let Some(live) = ctx.call("get a pod", api.get_metadata_opt(name)).await? else {
-            return Ok(());
-        };
-        let rest: Vec<&String> = live
-            .finalizers()
-            .iter()
-            .filter(|finalizer| *finalizer != CAPTURE_FINALIZER)
-            .collect();
-        let patch = Patch::Merge(json!({"metadata": {
-            "uid": pod.pod.uid, "resourceVersion": live.resource_version(), "finalizers": rest,
-        }}));
-        let params = PatchParams::apply(&ctx.config.instance);
-        let call = api.patch_metadata(name, &params, &patch);
-        match ctx.call("take the finalizer off a pod", call).await {
-            Ok(_) => ctx.metrics.api_write("patch", "pods"),
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+    if pod.held && !take_finalizer(ctx, namespace, pod).await? {
+        return Ok(());
     }
     if pod.deletion_due.is_some() {
         return Ok(());
@@ -73,6 +58,50 @@ async fn remove(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Err
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// False where the pod is gone already.
+async fn take_finalizer(ctx: &Context, namespace: &str, pod: &PodView) -> Result<bool, Error> {
+    let name = &pod.pod.name;
+    let cached = ctx.caches.pods.get(&ObjectRef::new(name).within(namespace));
+    let cached = cached.filter(|cached| cached.uid() == pod.pod.uid);
+    if let Some(cached) = cached {
+        match patch_finalizers(ctx, namespace, cached.meta()).await {
+            // The pod has changed since it was cached.
+            Err(error) if error.is_conflict() => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    let read = ctx.pods(namespace);
+    match ctx.call("get a pod", read.get_metadata_opt(name)).await? {
+        Some(live) => Ok(patch_finalizers(ctx, namespace, &live.metadata).await?),
+        None => Ok(false),
+    }
+}
+
+/// The version makes the patch fail if the finalizers have changed meanwhile.
+async fn patch_finalizers(ctx: &Context, namespace: &str, seen: &ObjectMeta) -> Result<bool, CallError> {
+    let rest: Vec<&String> = seen
+        .finalizers
+        .iter()
+        .flatten()
+        .filter(|finalizer| *finalizer != CAPTURE_FINALIZER)
+        .collect();
+    let patch = Patch::Merge(json!({"metadata": {
+        "uid": seen.uid, "resourceVersion": seen.resource_version, "finalizers": rest,
+    }}));
+    let params = PatchParams::apply(&ctx.config.instance);
+    let api = ctx.pods(namespace);
+    let name = seen.name.as_deref().unwrap_or_default();
+    let call = api.patch_metadata(name, &params, &patch);
+    match ctx.call("take the finalizer off a pod", call).await {
+        Ok(_) => {
+            ctx.metrics.api_write("patch", "pods");
+            Ok(true)
+        }
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Has the kubelet stop a running pod and keep it: SIGTERM, grace, SIGKILL, and the object stays with its evidence.

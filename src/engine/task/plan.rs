@@ -375,11 +375,15 @@ fn running_step(
     let Some(to_limit) = left(started_at, limit, seen.now) else {
         return Step::Stop;
     };
-    let next = status::running(status, pod, started_at, moment(seen.task, seen.now));
     if status.phase == Some(Phase::Running) {
-        Step::Rest(Some(to_limit))
-    } else {
-        Step::Write(Box::new(next))
+        return Step::Rest(Some(to_limit));
+    }
+    match left(started_at, config.running_after, seen.now) {
+        Some(to_show) => Step::Rest(Some(to_show.min(to_limit))),
+        None => {
+            let next = status::running(status, pod, started_at, moment(seen.task, seen.now));
+            Step::Write(Box::new(next))
+        }
     }
 }
 

@@ -224,20 +224,35 @@ fn starts_that_cannot_come_right_end_with_their_own_reason() {
 }
 
 #[test]
-fn a_running_container_is_written_once_and_then_rests_until_its_limit() {
-    let view = running_since("2026-01-01T00:09:59Z");
+fn a_container_that_runs_for_a_while_is_written_once_and_then_rests_until_its_limit() {
+    let view = running_since("2026-01-01T00:09:58Z");
     let Step::Write(status) = step(&task(json!({}), json!({})), std::slice::from_ref(&view)) else {
         panic!()
     };
     assert_eq!(
         (status.phase, status.started_at),
-        (Some(Phase::Running), Some(at("2026-01-01T00:09:59Z")))
+        (Some(Phase::Running), Some(at("2026-01-01T00:09:58Z")))
     );
     let written = task(json!({}), serde_json::to_value(&*status).unwrap());
-    // One hour, the grace of 30 s and the margin of 15 s, less the second that has passed.
+    // One hour, the grace of 30 s and the margin of 15 s, less the two seconds that have passed.
     assert_eq!(
         step(&written, &[view]),
-        Step::Rest(Some(Duration::from_secs(3600 + 45 - 1)))
+        Step::Rest(Some(Duration::from_secs(3600 + 45 - 2)))
+    );
+}
+
+#[test]
+fn a_container_that_has_just_started_costs_no_write() {
+    let mut view = running_since("2026-01-01T00:09:59Z");
+    let task = task(json!({}), json!({}));
+    let rest = |view: &PodView| step(&task, std::slice::from_ref(view));
+    assert_eq!(rest(&view), Step::Rest(Some(Duration::from_millis(500))));
+    let facts = view.facts.as_mut().unwrap();
+    (facts.supervised, facts.timeout_ms) = (false, 1_200);
+    assert_eq!(
+        rest(&view),
+        Step::Rest(Some(Duration::from_millis(200))),
+        "its time limit comes first"
     );
 }
 

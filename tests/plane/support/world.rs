@@ -502,6 +502,7 @@ fn config() -> Config {
         },
         bad_start_grace: Duration::from_millis(500),
         function_grace: Duration::from_millis(1000),
+        running_after: Duration::ZERO,
         stop_margin: Duration::from_secs(2),
         follow_after: Duration::from_millis(100),
         count_every: Duration::from_millis(50),
