@@ -14,7 +14,7 @@ demo: ## Start a plane on this machine, run an example on it with progress, stop
 	@examples/demo.sh
 
 test: ## Run all tests
-	@tests/support/tool.sh kubectl >/dev/null; tests/support/tool.sh helm >/dev/null; tests/support/tool.sh schemathesis >/dev/null
+	@tests/support/tool.sh kubectl >/dev/null; tests/support/tool.sh helm >/dev/null; tests/support/tool.sh schemathesis >/dev/null; tests/support/tool.sh qinling-python >/dev/null
 	@export ERRAND_TEST_ENGINE=1; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --no-fail-fast; else cargo test --no-fail-fast; fi
 
 e2e: ## Start a real Kubernetes on this machine, install the chart, run the cluster tests, take all of it away again

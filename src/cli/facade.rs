@@ -43,6 +43,14 @@ pub struct Args {
     /// Serve only this namespace; without it all of them
     #[arg(short, long, value_name = "NAMESPACE", env = "ERRAND_NAMESPACE_ONLY")]
     namespace: Option<String>,
+    /// Namespace of what all namespaces share: the catalogue of runtimes
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "ERRAND_CATALOGUE_NAMESPACE",
+        default_value = "default"
+    )]
+    catalogue_namespace: String,
     /// Requests answered at once; more get 429
     #[arg(long, value_name = "COUNT", env = "ERRAND_MAX_REQUESTS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     max_requests: u16,
@@ -187,6 +195,7 @@ impl Args {
         facade::Config {
             access: self.access.config(),
             namespace: self.namespace.clone(),
+            catalogue: self.catalogue_namespace.clone(),
             requests: usize::from(self.max_requests),
             streams: usize::from(self.max_streams),
             request_timeout: self.request_timeout.get(),
@@ -225,12 +234,14 @@ mod tests {
     fn flags_become_the_configuration() {
         let got = config(&[
             "--namespace=jobs",
+            "--catalogue-namespace=shared",
             "--max-requests=8",
             "--max-streams=9",
             "--request-timeout=5s",
         ]);
         let want = facade::Config {
             namespace: Some("jobs".into()),
+            catalogue: "shared".into(),
             requests: 8,
             streams: 9,
             request_timeout: std::time::Duration::from_secs(5),

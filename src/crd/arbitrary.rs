@@ -139,7 +139,11 @@ pub fn function_spec() -> BoxedStrategy<FunctionSpec> {
                 aliases: rest
                     .2
                     .into_iter()
-                    .map(|(name, version)| Alias { name, version })
+                    .map(|(name, version)| Alias {
+                        name,
+                        version,
+                        description: None,
+                    })
                     .collect(),
                 pod,
             }

@@ -95,6 +95,10 @@ pub struct Alias {
     /// The version; 0 is the Function as it stands.
     #[schemars(range(min = 0))]
     pub version: i64,
+    /// Text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub description: Option<String>,
 }
 
 /// What the controller observes of a Function.

@@ -20,8 +20,8 @@ pub use container::{
 pub use duration::{Duration, DurationError};
 pub use function::{Alias, Function, FunctionSpec, FunctionStatus};
 pub use names::{
-    API_VERSION, CAPTURE_FINALIZER, GROUP, LABEL_ACCOUNT, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_LATENCY,
-    LABEL_TASK, LABEL_TASK_UID, VERSION,
+    API_VERSION, CAPTURE_FINALIZER, GROUP, LABEL_ACCOUNT, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_FUNCTION_UID,
+    LABEL_LATENCY, LABEL_TASK, LABEL_TASK_UID, VERSION, revision_name,
 };
 pub use quantity::Quantity;
 pub use status::{

@@ -20,3 +20,10 @@ pub const LABEL_ATTEMPT: &str = "errand.dev/attempt";
 pub const LABEL_LATENCY: &str = "errand.dev/network-latency-ms";
 /// Namespace label: the user or group whose account in the REST facade the namespace is.
 pub const LABEL_ACCOUNT: &str = "errand.dev/account";
+/// Label of what belongs to a Function, with its uid.
+pub const LABEL_FUNCTION_UID: &str = "errand.dev/function-uid";
+
+/// Name of the ControllerRevision that holds a version of a Function.
+pub fn revision_name(function: &str, version: i64) -> String {
+    format!("{function}-v{version}")
+}

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::{
+    apps::v1::ControllerRevision,
+    core::v1::{Node, Pod},
+};
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Notify, OnceCell, mpsc};
@@ -153,6 +156,11 @@ impl Context {
 
     /// Functions of a namespace.
     pub fn functions(&self, namespace: &str) -> Api<Function> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Versions of the Functions of a namespace.
+    pub fn revisions(&self, namespace: &str) -> Api<ControllerRevision> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

@@ -14,6 +14,8 @@ pub struct Config {
     pub tls: Option<FileIdentity>,
     /// Serve only this namespace; `None` = all of them.
     pub namespace: Option<String>,
+    /// Namespace of what all namespaces share, such as the catalogue of runtimes.
+    pub catalogue: String,
     /// Field manager of what is written.
     pub manager: String,
     /// Limit on each call to the API server.
@@ -48,6 +50,7 @@ impl Default for Config {
             access: AccessConfig::default(),
             tls: None,
             namespace: None,
+            catalogue: "default".to_owned(),
             manager: "errand-facade".to_owned(),
             api_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

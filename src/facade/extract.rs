@@ -48,31 +48,37 @@ impl FromRequest<Facade> for Payload {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, Refusal> {
-        let limit = facade.config.body_timeout();
-        match tokio::time::timeout(limit, read(request.into_body())).await {
-            Ok(read) => read.map(Self),
-            Err(_) => Err(Refusal::Slow(limit)),
-        }
+        body_up_to(request, facade, MAX_BODY_BYTES).await.map(Self)
     }
 }
 
-async fn read(mut body: Body) -> Result<Bytes, Refusal> {
+/// The body, byte for byte, of at most `most` bytes.
+///
+/// # Errors
+/// It is larger, does not come in time, or breaks off.
+pub async fn body_up_to(request: Request, facade: &Facade, most: usize) -> Result<Bytes, Refusal> {
+    let limit = facade.config.body_timeout();
+    match tokio::time::timeout(limit, read(request.into_body(), most)).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::Slow(limit)),
+    }
+}
+
+async fn read(mut body: Body, most: usize) -> Result<Bytes, Refusal> {
     let mut kept = BytesMut::new();
     let mut seen = 0usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::Invalid(format!("the body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         seen = seen.saturating_add(data.len());
-        if seen <= MAX_BODY_BYTES {
+        if seen <= most {
             kept.extend_from_slice(&data);
         } else if seen > DRAINED {
             break;
         }
     }
-    if seen > MAX_BODY_BYTES {
-        return Err(Refusal::TooLarge {
-            limit: MAX_BODY_BYTES,
-        });
+    if seen > most {
+        return Err(Refusal::TooLarge { limit: most });
     }
     Ok(kept.freeze())
 }

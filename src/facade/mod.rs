@@ -10,6 +10,7 @@ mod body;
 pub mod config;
 mod docs;
 pub mod door;
+pub mod edits;
 pub mod extract;
 pub mod layers;
 pub mod metrics;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::ControllerRevision, core::v1::ConfigMap},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -15,6 +18,9 @@ use crate::{
     chain::chain,
     crd::{Function, MAX_BODY_BYTES, Task},
 };
+
+/// Objects on a page of a list.
+const PAGE: u32 = 200;
 
 /// The API server, as the facade itself.
 #[derive(Clone)]
@@ -62,6 +68,28 @@ impl Objects {
             return Ok(None);
         }
         self.call(self.api::<K>(&key.namespace).get_opt(&key.name)).await
+    }
+
+    /// The whole objects of a namespace that have these labels, handed over page by page.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn list<K: Object>(
+        &self,
+        namespace: &str,
+        labels: &str,
+        mut take: impl FnMut(K),
+    ) -> Result<(), Refusal> {
+        let api = self.api::<K>(namespace);
+        let mut params = ListParams::default().labels(labels).limit(PAGE);
+        loop {
+            let page = self.call(api.list(&params)).await?;
+            page.items.into_iter().for_each(&mut take);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Asks for a Task to be stopped.
@@ -132,7 +160,7 @@ impl Objects {
     }
 }
 
-/// Task and Function.
+/// What the facade reads and writes.
 pub trait Object:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
@@ -147,6 +175,8 @@ pub trait Object:
 
 impl Object for Task {}
 impl Object for Function {}
+impl Object for ConfigMap {}
+impl Object for ControllerRevision {}
 
 /// True for what may be the name of an object: a DNS subdomain (RFC 1123).
 pub fn is_name(text: &str) -> bool {

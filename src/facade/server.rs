@@ -8,7 +8,10 @@ use axum::{
     response::Response,
 };
 use tower::ServiceBuilder;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{
+    CompressionLayer, DefaultPredicate, Predicate as _,
+    predicate::{And, NotForContentType},
+};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -53,6 +56,13 @@ fn seen(facade: &Facade, door: &'static str) -> Observe {
     }
 }
 
+/// Compresses what is not compressed already. Some clients store a file as it comes over the wire, whatever its
+/// `Content-Encoding`.
+fn compression() -> CompressionLayer<And<DefaultPredicate, NotForContentType>> {
+    let packed = NotForContentType::const_new("application/zip");
+    CompressionLayer::new().compress_when(DefaultPredicate::new().and(packed))
+}
+
 /// A door's routes, with its layers around them; the first layer here is the innermost.
 fn furnish(facade: &Facade, door: Door, requests: &Room, streams: &Room) -> OpenApiRouter<Facade> {
     let Door {
@@ -68,7 +78,7 @@ fn furnish(facade: &Facade, door: Door, requests: &Room, streams: &Room) -> Open
         .merge(open)
         .layer(map_response(refuse_method))
         .layer(from_fn_with_state(refuse, dress))
-        .layer(CompressionLayer::new())
+        .layer(compression())
         .layer(from_fn_with_state(seen(facade, name), observe));
     if let Some(cors) = cors {
         routes = routes.layer(cors);

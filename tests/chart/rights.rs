@@ -25,19 +25,22 @@ fn rights(role: &Value) -> Vec<String> {
     lines
 }
 
-const CONTROLLER: [&str; 6] = [
+const CONTROLLER: [&str; 7] = [
     "errand.dev/tasks: get list watch delete",
     "errand.dev/tasks/status: patch",
     "errand.dev/functions: get list watch",
+    "apps/controllerrevisions: get",
     "pods: get list watch create patch delete",
     "pods/log: get",
     "events.k8s.io/events: create patch",
 ];
 const CONTROLLER_EVERYWHERE: [&str; 1] = ["nodes: list watch"];
-const FACADE: [&str; 5] = [
-    "errand.dev/tasks: get list watch create patch",
+const FACADE: [&str; 7] = [
+    "errand.dev/tasks: get list watch create patch delete",
     "errand.dev/tasks/status: patch",
     "errand.dev/functions: get list watch create update delete",
+    "configmaps: get create delete",
+    "apps/controllerrevisions: get list create delete",
     "pods: get",
     "pods/log: get",
 ];
@@ -59,7 +62,13 @@ fn controller_and_facade_get_what_they_use_in_all_namespaces() {
         [&CONTROLLER[..], &CONTROLLER_EVERYWHERE].concat()
     );
     assert_eq!(of("facade"), [&FACADE[..], &FACADE_EVERYWHERE].concat());
-    assert_eq!(names(&objects, "Role"), ["errand-controller-lease"]);
+    assert_eq!(names(&objects, "Role"), ["errand-facade-catalogue", "errand-controller-lease"]);
+    let catalogue = named(&objects, "Role", "errand-facade-catalogue");
+    assert_eq!(rights(catalogue), ["configmaps: get list create update delete"]);
+    let without = rendered(&["--set", "rbac.packages=false"]);
+    assert_eq!(names(&without, "Role"), ["errand-controller-lease"]);
+    let facade = rights(named(&without, "ClusterRole", "errand-system-errand-facade"));
+    assert!(!facade.iter().any(|right| right.contains("configmaps") || right.contains("revisions")), "{facade:?}");
     let lease = named(&objects, "Role", "errand-controller-lease");
     let wanted = [
         "coordination.k8s.io/leases: create",

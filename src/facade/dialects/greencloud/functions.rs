@@ -10,7 +10,6 @@ use utoipa::IntoParams;
 
 use super::{
     counts::count,
-    edit::{edit, seen},
     failure::Failure,
     find,
     ids::Id,
@@ -23,6 +22,7 @@ use crate::{
     crd::Function,
     facade::{
         access::{Caller, Resource, Verb},
+        edits::{edit, seen},
         extract::{Asker, JsonPayload, PathOf, QueryOf},
         refusal::Refusal,
         state::Facade,
@@ -245,7 +245,7 @@ async fn update(
     change: impl Fn(&mut Function) -> Result<(), Failure>,
 ) -> Result<StatusCode, Failure> {
     let function = known(facade, caller, Verb::Update, id).await?;
-    let written = edit(facade, Key::of(function.as_ref()), change).await?;
+    let written = edit::<Failure>(facade, Key::of(function.as_ref()), change).await?;
     seen(facade, &written).await;
     Ok(StatusCode::NO_CONTENT)
 }

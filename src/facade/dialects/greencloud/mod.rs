@@ -3,7 +3,7 @@
 //! - [`tasks`]: `/v1/task`, the tasks of a caller.
 //! - [`public`]: `/gc`, calls without a token. [`endpoints`]: what opens them; [`settings`]: where that is kept.
 //! - [`functions`]: `/v1/function`; [`sheet`]: Functions in the words of this API.
-//! - [`edit`]: changes of Functions. [`counts`]: numbers of Tasks.
+//! - [`counts`]: numbers of Tasks.
 //! - [`ids`], [`map`], [`replay`]: ids, Tasks and results in the words of this API. [`failure`]: its errors.
 //! - [`find`]: what an id stands for, in the namespace of the caller.
 //!
@@ -11,7 +11,6 @@
 //! 404 means "ask again", anything else is final. State between runs (`GC-Storage`) is not kept.
 
 mod counts;
-mod edit;
 mod endpoints;
 mod failure;
 mod find;

@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 use kube::ResourceExt as _;
 use uuid::Uuid;
 
-use super::failure::Failure;
-use crate::{
-    crd::Function,
-    facade::{refusal::Refusal, state::Facade, views::Key},
-};
+use super::{refusal::Refusal, state::Facade, views::Key};
+use crate::crd::Function;
 
 /// How often a change is tried that others come before. Of those who try at once, one gets through each time.
 const TRIES: u16 = 64;
@@ -20,13 +17,13 @@ const IN_VIEW: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What `change` says, the Function is gone, or the API server refuses or does not answer.
-pub async fn edit(
+pub async fn edit<E: From<Refusal>>(
     facade: &Facade,
     key: Key,
-    change: impl Fn(&mut Function) -> Result<(), Failure>,
-) -> Result<Function, Failure> {
+    change: impl Fn(&mut Function) -> Result<(), E>,
+) -> Result<Function, E> {
     for turn in 0..TRIES {
-        let found: Option<Function> = facade.objects.get(&key).await?;
+        let found: Option<Function> = facade.objects.get(&key).await.map_err(E::from)?;
         let gone = || Refusal::NotFound(format!("there is no function {}", key.name));
         let mut function = found.ok_or_else(gone)?;
         change(&mut function)?;
@@ -35,7 +32,8 @@ pub async fn edit(
             written => return Ok(written?),
         }
     }
-    Err(Refusal::Unavailable(format!("too many change function {} at once", key.name)).into())
+    let crowd = format!("too many change function {} at once", key.name);
+    Err(Refusal::Unavailable(crowd).into())
 }
 
 /// A short and random wait, so that those who collided do not do so again.

@@ -1,0 +1,153 @@
+//! The door for clients of OpenStack Qinling.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{http::Http, plane::Doors};
+
+/// The real client, python-qinlingclient, from PyPI: its library and its commands of `openstack`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_real_client_finds_what_it_expects() {
+    let doors = Doors::open(&["ann", "bob"]).await;
+    doors.grant("ann").await;
+    let url = doors.url();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        let tool = Command::new("tests/support/tool.sh")
+            .arg("qinling-python")
+            .output()
+            .unwrap();
+        assert!(tool.status.success(), "{}", String::from_utf8_lossy(&tool.stderr));
+        let python = String::from_utf8(tool.stdout).unwrap();
+        let mut client = Command::new(python.trim());
+        client
+            .arg("tests/plane/doors/qinling/client.py")
+            .args([&url, "ann", "admin"])
+            .arg(path);
+        client.output().unwrap()
+    });
+    let ran = ran.await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    assert!(said.ends_with(" steps, 0 failed\n"), "{said}");
+}
+
+const ID: &str = "0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f";
+
+/// A plane with the function `echo` that answers with its input, and the user `ann`, who may use it.
+async fn open() -> (Doors, Http) {
+    let doors = Doors::open(&["ann", "bob"]).await;
+    doors.grant("ann").await;
+    let script = "cat $ERRAND_INPUT_DIR/body";
+    doors
+        .function(
+            "echo",
+            json!({"container": {"image": "busybox", "command": ["sh", "-c", script]}}),
+        )
+        .await;
+    let ann = doors.http.with("X-Auth-Token", "ann");
+    (doors, ann)
+}
+
+fn function_id(ann: &Http) -> String {
+    let functions = ann.get("/v1/functions").json();
+    functions["functions"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// The three fields of an error.
+fn fault(sentence: &str) -> Value {
+    json!({"faultcode": "Client", "faultstring": sentence, "debuginfo": null})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_of_another_door_runs_here_and_its_execution_is_a_task_there() {
+    let (doors, ann) = open().await;
+    let function = function_id(&ann);
+    let body = json!({"id": ID, "function_id": function, "input": "{\"a\":1}", "description": "one"});
+    let made = ann.post("/v1/executions", body.to_string().as_bytes());
+    assert_eq!(
+        (made.status, made.header("content-type")),
+        (201, Some("application/json"))
+    );
+    let mut shown = made.json();
+    let result: Value = serde_json::from_str(shown["result"].as_str().unwrap()).unwrap();
+    assert_eq!(result["output"], "{\"a\": 1}");
+    for field in ["result", "created_at", "updated_at"] {
+        assert!(shown[field].is_string(), "{shown}");
+        shown[field].take();
+    }
+    let expected = json!({
+        "id": ID, "function_id": function, "function_version": 0, "function_alias": null, "description": "one",
+        "status": "success", "sync": true, "input": "{\"a\": 1}", "result": null, "project_id": "default",
+        "created_at": null, "updated_at": null,
+    });
+    assert_eq!(shown, expected);
+    let task = doors
+        .as_user("ann")
+        .get(&format!(
+            "/errand/v1/namespaces/default/tasks/{ID}"
+        ))
+        .json();
+    assert_eq!(task["status"]["phase"], "Succeeded", "{task}");
+    let twice = ann.post("/v1/executions", body.to_string().as_bytes());
+    assert_eq!(twice.status, 400, "{}", twice.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_get_the_errors_of_the_api() {
+    let (doors, ann) = open().await;
+    let function = function_id(&ann);
+    let execution = |more: &str| format!("{{\"function_id\": \"{function}\"{more}}}").into_bytes();
+    for (body, sentence) in [
+        (Vec::new(), "Missing argument: \"body\""),
+        (b"{".to_vec(), "Request is not in valid JSON format"),
+        (
+            b"{}".to_vec(),
+            "Either function_alias or function_id must be provided.",
+        ),
+        (execution(", \"x\": 1"), "Unknown attribute for argument body: x"),
+        (
+            execution(", \"status\": \"success\""),
+            "Invalid input for field/attribute status. Value: 'success'. Cannot set read only field.",
+        ),
+        (
+            execution(", \"input\": {\"a\": 1}"),
+            "Invalid input for field/attribute input. Value: '{\"a\": 1}'. Wrong type. Expected a string.",
+        ),
+    ] {
+        let refused = ann.post("/v1/executions", &body);
+        assert_eq!((refused.status, refused.json()), (400, fault(sentence)));
+    }
+    let large = execution(&format!(", \"input\": \"{}\"", "x".repeat(200_000)));
+    assert_eq!(ann.post("/v1/executions", &large).status, 413);
+    let missing = format!("Execution not found [id={ID}]");
+    let log = ann.get(&format!("/v1/executions/{ID}/log"));
+    assert_eq!((log.status, log.json()), (404, json!({"faultstring": missing})));
+    let one = ann.get(&format!("/v1/executions/{ID}"));
+    assert_eq!((one.status, one.json()), (404, fault(&missing)));
+    assert_eq!(
+        ann.send("PUT", &format!("/v1/executions/{ID}"), b"{}").status,
+        405
+    );
+    let nobody = doors.http.get("/v1/executions");
+    assert_eq!(
+        (nobody.status, nobody.header("content-type")),
+        (401, Some("application/json"))
+    );
+    let form = ann.with("Content-Type", "multipart/form-data; boundary=x");
+    for body in [
+        "",
+        "--x--",
+        "--x\r\nContent-Disposition: form-data; name=\"code\"\r\n\r\n{}\r\n--x--",
+    ] {
+        let refused = form.post("/v1/functions", body.as_bytes());
+        assert_eq!(refused.status, 400, "{body:?}: {}", refused.text());
+        assert_eq!(refused.json().as_object().unwrap().len(), 1, "{}", refused.text());
+    }
+}
