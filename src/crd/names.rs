@@ -20,3 +20,5 @@ pub const LABEL_ATTEMPT: &str = "errand.dev/attempt";
 pub const LABEL_LATENCY: &str = "errand.dev/network-latency-ms";
 /// Namespace label: the user or group whose account in the REST facade the namespace is.
 pub const LABEL_ACCOUNT: &str = "errand.dev/account";
+/// Namespace label: the service instance that the namespace is in the REST facade.
+pub const LABEL_SERVICE_INSTANCE: &str = "errand.dev/service-instance-id";
