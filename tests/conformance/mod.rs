@@ -50,8 +50,8 @@ impl Place<'_> {
     async fn check(&self, ground: &mut Ground, subject: Subject) {
         match self.cell(&subject) {
             Cell::Answers(exchanges) | Cell::NoCall(_, exchanges) => {
-                for place in 0..exchanges.len() {
-                    self.settle(ground, &subject, place).await;
+                for number in 0..exchanges.len() {
+                    self.settle(ground, &subject, number).await;
                 }
             }
             Cell::Makes(request) => self.makes(ground, request).await,
@@ -67,7 +67,7 @@ impl Place<'_> {
     }
 
     /// What the cell says with this subject in it, of one exchange.
-    fn exchange(&self, subject: &Subject, place: usize) -> Exchange {
+    fn exchange(&self, subject: &Subject, number: usize) -> Exchange {
         let exchanges = match self.cell(subject) {
             Cell::Answers(exchanges) | Cell::NoCall(_, exchanges) => exchanges,
             Cell::Makes(exchange)
@@ -75,16 +75,16 @@ impl Place<'_> {
                 request: exchange, ..
             } => vec![exchange],
         };
-        exchanges.into_iter().nth(place).unwrap()
+        exchanges.into_iter().nth(number).unwrap()
     }
 
     /// Sends a request. What is only read is read again until it is as it must be: the facade hears of changes a moment
     /// later than the API server knows them.
-    async fn settle(&self, ground: &Ground, subject: &Subject, place: usize) {
+    async fn settle(&self, ground: &Ground, subject: &Subject, number: usize) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = ground.fresh(subject).await;
-            let exchange = self.exchange(&now, place);
+            let exchange = self.exchange(&now, number);
             let got = exchange.send(&ground.caller(exchange.who), &self.door.id(&now));
             let Err(difference) = exchange.reply.matches(&got) else {
                 return;

@@ -39,3 +39,36 @@ fn meaning(refusal: &Refusal) -> (StatusCode, i32) {
         Refusal::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, 14),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn codes_and_statuses_go_together_as_at_a_gateway() {
+        let text = String::new;
+        for (refusal, wanted) in [
+            (Refusal::Invalid(text()), (400, 3)),
+            (Refusal::Unauthenticated(text()), (401, 16)),
+            (Refusal::Forbidden(text()), (403, 7)),
+            (Refusal::NotFound(text()), (404, 5)),
+            (Refusal::Method, (501, 12)),
+            (Refusal::Slow(Duration::ZERO), (408, 1)),
+            (Refusal::Conflict(text()), (409, 10)),
+            (Refusal::TooLarge { limit: 1 }, (400, 11)),
+            (
+                Refusal::TooMany {
+                    retry: Duration::ZERO,
+                },
+                (429, 8),
+            ),
+            (Refusal::Internal(text()), (500, 13)),
+            (Refusal::Unavailable(text()), (503, 14)),
+        ] {
+            let (status, code) = meaning(&refusal);
+            assert_eq!((status.as_u16(), code), wanted, "{refusal:?}");
+        }
+    }
+}

@@ -83,9 +83,11 @@ impl Place {
             }
             Err(error) => return Err(error.into()),
         };
-        let served = facade.config.namespace.as_ref();
-        let namespace = namespace.filter(|found| served.is_none_or(|served| served == found));
-        Ok(Self { id, namespace })
+        let only = facade.config.namespace.as_deref();
+        Ok(Self {
+            id,
+            namespace: namespace.filter(|found| is_served(found, only)),
+        })
     }
 
     /// What is asked about: where there is none, whether the caller could see one of this name.
@@ -123,5 +125,49 @@ impl Place {
             namespace: self.namespace.ok_or_else(none)?,
             id: self.id,
         })
+    }
+}
+
+/// True for a namespace whose Tasks are in view: any, or the only one that this facade serves.
+fn is_served(namespace: &str, only: Option<&str>) -> bool {
+    only.is_none_or(|only| only == namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const UID: &str = "0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f";
+
+    fn table(tasks: &[(&str, &str, &str)]) -> Table<Task> {
+        let mut table = Table::default();
+        for (namespace, name, uid) in tasks {
+            let meta = json!({"namespace": namespace, "name": name, "uid": uid});
+            let task: Task = serde_json::from_value(json!({"metadata": meta, "spec": {}})).unwrap();
+            table.put(Arc::new(task));
+        }
+        table
+    }
+
+    #[test]
+    fn a_task_is_found_by_uid_before_name_and_in_its_own_namespace_only() {
+        let table = table(&[
+            ("a", "hello", UID),
+            ("a", UID, "11111111-4b5a-4978-8069-1a2b3c4d5e6f"),
+            ("b", "other", "22222222-4b5a-4978-8069-1a2b3c4d5e6f"),
+        ]);
+        let found = |namespace, id| with_id(&table, namespace, id).map(|task| task.name_any());
+        assert_eq!(found("a", UID).as_deref(), Some("hello"));
+        assert_eq!(found("a", "hello").as_deref(), Some("hello"));
+        assert_eq!(found("b", UID), None);
+        assert_eq!(found("a", "other"), None);
+        assert_eq!(found("a", "22222222-4b5a-4978-8069-1a2b3c4d5e6f"), None);
+    }
+
+    #[test]
+    fn a_facade_of_one_namespace_serves_no_other() {
+        assert!(is_served("a", None) && is_served("a", Some("a")) && !is_served("a", Some("b")));
     }
 }

@@ -1,5 +1,6 @@
 //! The task API of cloud.ru's managed OpenShift
-//! (<https://cloud.ru/docs/managed-openshift/ug/topics/api/api-ref_task.html>): the tasks of a service instance, to read.
+//! (<https://sbercloud.ru/ru/docs/managed-openshift/ug/topics/api/api-ref_task.html>): the tasks of a service instance,
+//! to read.
 //!
 //! - [`tasks`]: the two calls. [`find`]: what ids stand for; [`ids`]: which texts are ids. [`etag`]: answers with a tag.
 //! - [`map`]: Tasks in the words of this API. [`any`]: google.protobuf.Any; [`protobuf`]: messages as bytes.

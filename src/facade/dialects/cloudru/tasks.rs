@@ -86,6 +86,8 @@ pub async fn get(
     let task = if is_over(&task) {
         // Its body is not in view.
         let whole: Option<Task> = facade.objects.get(&Key::of(task.as_ref())).await?;
+        // Another of the same name has another id.
+        let whole = whole.filter(|whole| whole.uid() == task.uid());
         map::task(&whole.ok_or_else(find::no_task)?, &instance.id, settings)
     } else {
         map::task(&task, &instance.id, settings)

@@ -7,7 +7,7 @@ use errand::facade::dialects::{
 use serde_json::{Value, json};
 
 use super::{create, until};
-use crate::support::plane::Doors;
+use crate::support::{Dev, http::Http, plane::Doors};
 
 /// A task that succeeded and one that failed, where the door is told this.
 async fn ended(any: AnyForm, statuses: &str) -> (Value, Value) {
@@ -51,5 +51,25 @@ async fn messages_are_written_in_the_form_and_phases_in_the_words_that_are_set()
         broken["error"]["details"],
         json!([{"typeUrl": info, "@type": info, "value": "CghFeGl0Q29kZRIKZXJyYW5kLmRldg==",
             "reason": "ExitCode", "domain": "errand.dev", "metadata": {}}])
+    );
+}
+
+#[test]
+fn errand_dev_takes_the_flags_of_the_facade() {
+    let flags = [
+        "--token",
+        "admin=s3cret",
+        "--cloudru-any-form=proto3",
+        "--cloudru-statuses=Succeeded=DONE",
+    ];
+    let dev = Dev::start(&flags);
+    let task = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "fine"},
+        "spec": {"function": {"container": {"image": "i", "command": ["true"]}}}});
+    dev.apply(&task.to_string());
+    let admin = Http::to(dev.says("facade")).bearer("s3cret");
+    let task = until(&admin, "fine", "DONE");
+    assert_eq!(
+        task["metadata"]["@type"],
+        "type.googleapis.com/google.protobuf.StringValue"
     );
 }
