@@ -10,6 +10,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    doors::DoorArgs,
     outcome,
     plane::{self, Plane, PlaneOptions, Runtime},
     token::Token,
@@ -51,6 +52,8 @@ pub struct Args {
     /// File, or folder of files, to apply at start; may be given again
     #[arg(long, value_name = "PATH")]
     apply: Vec<PathBuf>,
+    #[command(flatten)]
+    doors: DoorArgs,
     #[command(flatten)]
     telemetry: telemetry::Args,
 }
@@ -116,6 +119,7 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
     options.runtime = args.runtime;
     options.data_dir = args.data_dir;
     options.apply = args.apply;
+    options.dialects = args.doors.settings();
     Ok(options)
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access_args::AccessArgs,
     connect::{self, ClusterArgs},
+    doors::DoorArgs,
     outcome,
     signals::{self, stop_on_signals},
 };
@@ -77,6 +78,8 @@ pub struct Args {
     tls: TlsArgs,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    doors: DoorArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
@@ -194,6 +197,7 @@ impl Args {
     fn config(&self) -> facade::Config {
         facade::Config {
             access: self.access.config(),
+            dialects: self.doors.settings(),
             namespace: self.namespace.clone(),
             catalogue: self.catalogue_namespace.clone(),
             requests: usize::from(self.max_requests),
@@ -238,6 +242,7 @@ mod tests {
             "--max-requests=8",
             "--max-streams=9",
             "--request-timeout=5s",
+            "--cloudru-any-form=both",
         ]);
         let want = facade::Config {
             namespace: Some("jobs".into()),
@@ -245,6 +250,12 @@ mod tests {
             requests: 8,
             streams: 9,
             request_timeout: std::time::Duration::from_secs(5),
+            dialects: facade::dialects::Settings {
+                cloudru: facade::dialects::cloudru::Settings {
+                    any: facade::dialects::cloudru::AnyForm::Both,
+                    ..Default::default()
+                },
+            },
             ..facade::Config::default()
         };
         assert_eq!(format!("{got:?}"), format!("{want:?}"));

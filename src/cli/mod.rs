@@ -8,6 +8,7 @@ mod controller;
 mod crds;
 mod definitions;
 mod dev;
+mod doors;
 mod facade;
 mod facts;
 pub mod follow;

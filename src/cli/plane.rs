@@ -71,6 +71,8 @@ pub struct PlaneOptions {
     pub data_dir: Option<PathBuf>,
     /// Files and folders to apply at the start.
     pub apply: Vec<PathBuf>,
+    /// What single doors of the facade are told.
+    pub dialects: facade::dialects::Settings,
     /// The engine's configuration; `None` starts none, for tests that run their own on [`Plane::client`].
     pub engine: Option<engine::Config>,
     /// The executable that runs as the supervisor inside containers.
@@ -88,6 +90,7 @@ impl PlaneOptions {
             runtime: Runtime::Process,
             data_dir: None,
             apply: Vec::new(),
+            dialects: facade::dialects::Settings::default(),
             engine: Some(engine::Config::default()),
             supervisor: None,
         }
@@ -255,7 +258,7 @@ impl Plane {
         start_node(rooms, &options, folder, &client, logs).await?;
         let metrics = Arc::new(Metrics::new());
         start_engine(rooms, &options, &client, &metrics).await?;
-        start_facade(rooms, &client, doors).await?;
+        start_facade(rooms, &options, &client, doors).await?;
 
         let text = kubeconfig::text(&api_url, &authority, &token.user, &token.secret)?;
         kubeconfig::write(&options.kubeconfig, &text)?;
@@ -436,8 +439,16 @@ async fn start_engine(
     up("controller", started, rooms).await
 }
 
-async fn start_facade(rooms: &mut Rooms, client: &Client, listener: TcpListener) -> Result<(), Error> {
-    let config = facade::Config::default();
+async fn start_facade(
+    rooms: &mut Rooms,
+    options: &PlaneOptions,
+    client: &Client,
+    listener: TcpListener,
+) -> Result<(), Error> {
+    let config = facade::Config {
+        dialects: options.dialects.clone(),
+        ..facade::Config::default()
+    };
     let (ready, started) = oneshot::channel();
     let client = client.clone();
     rooms.start("facade", |stop| async move {

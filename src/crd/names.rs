@@ -20,6 +20,8 @@ pub const LABEL_ATTEMPT: &str = "errand.dev/attempt";
 pub const LABEL_LATENCY: &str = "errand.dev/network-latency-ms";
 /// Namespace label: the user or group whose account in the REST facade the namespace is.
 pub const LABEL_ACCOUNT: &str = "errand.dev/account";
+/// Namespace label: the service instance that the namespace is in the REST facade.
+pub const LABEL_SERVICE_INSTANCE: &str = "errand.dev/service-instance-id";
 /// Label of what belongs to a Function, with its uid.
 pub const LABEL_FUNCTION_UID: &str = "errand.dev/function-uid";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::access::AccessConfig;
+use super::{access::AccessConfig, dialects};
 use crate::tls::FileIdentity;
 
 /// Configuration of the facade.
@@ -10,6 +10,8 @@ use crate::tls::FileIdentity;
 pub struct Config {
     /// Who may do what.
     pub access: AccessConfig,
+    /// What single doors are told.
+    pub dialects: dialects::Settings,
     /// Certificate and key of the doors; `None` = plain HTTP.
     pub tls: Option<FileIdentity>,
     /// Serve only this namespace; `None` = all of them.
@@ -48,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             access: AccessConfig::default(),
+            dialects: dialects::Settings::default(),
             tls: None,
             namespace: None,
             catalogue: "default".to_owned(),

@@ -80,6 +80,8 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--log-level=info,errand::engine=debug",
             "--log-format=json",
             "--namespaces=group:ns:",
+            "--cloudru-any-form=both",
+            "--cloudru-statuses=Failed=ERROR: see error,Running=IN_PROGRESS,Succeeded=DONE",
             "--static-tokens=/etc/errand/tokens/tokens.csv",
             "--tls-cert=/etc/errand/tls/tls.crt",
             "--tls-key=/etc/errand/tls/tls.key",
@@ -236,6 +238,12 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("image.digest=latest", "/image/digest"),
         ("facade.namespaces=everyone", "/facade/namespaces"),
+        ("facade.cloudru.anyForm=xml", "/facade/cloudru/anyForm"),
+        ("facade.cloudru.statuses.Done=X", "'Done' not allowed"),
+        (
+            "facade.cloudru.statuses.Failed=",
+            "/facade/cloudru/statuses/Failed",
+        ),
         ("controller.nodeLostAfter=soon", "/controller/nodeLostAfter"),
         ("log.format=xml", "/log/format"),
     ] {

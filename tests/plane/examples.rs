@@ -117,6 +117,7 @@ fn every_command_of_the_readme_works() {
     for sign in [
         "hello, Ada\n[{\"id\":",
         "\"status\":200",
+        "\"command\":\"INVOKE hello\",\"status\":\"SUCCEEDED\"",
         "event: log\nid: 1.1\ndata: ",
         "event: end\n",
     ] {

@@ -5,6 +5,8 @@
 
 mod cli;
 mod cluster;
+#[path = "../conformance/mod.rs"]
+mod conformance;
 mod dev;
 mod doors;
 mod engine;

@@ -39,7 +39,7 @@ pub use self::{
 };
 use self::{
     answers::{Answers, Fresh, Key},
-    review::Labelled,
+    review::{Found, Wanted},
     static_tokens::StaticTokens,
     tenancy::Home,
 };
@@ -61,8 +61,8 @@ struct Inner {
     rights: Arc<Answers<bool>>,
     /// By pod and Task.
     owners: Arc<Answers<bool>>,
-    /// By label selector.
-    namespaces: Arc<Answers<Arc<[Labelled]>>>,
+    /// By label or name.
+    namespaces: Arc<Answers<Arc<[Found]>>>,
 }
 
 impl Access {
@@ -186,26 +186,46 @@ impl Access {
         }
     }
 
-    /// The one namespace with this label, for doors whose paths name one otherwise, such as by a service instance.
+    /// The namespace that `text` stands for at doors whose paths name one, such as by a service instance: the one with
+    /// this label or, where none has it, the one of this name; `None` where there is neither.
     ///
     /// # Errors
-    /// [`AccessError::NoNamespace`] with a sentence where there is none or more than one, [`AccessError::Unavailable`].
-    pub async fn namespace_by_label(&self, key: &str, value: &str) -> Result<String, AccessError> {
-        self.labelled(key, &tenancy::label_values([value])).await
+    /// [`AccessError::NoNamespace`] with a sentence where several have the label, [`AccessError::Unavailable`].
+    pub async fn namespace_for(&self, label: &str, text: &str) -> Result<Option<String>, AccessError> {
+        let values = tenancy::label_values([text]);
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let found = self
+            .namespaces(Wanted::Labelled(label.to_owned(), values.clone()))
+            .await?;
+        if let Some(namespace) = tenancy::choose(label, &values, &found)? {
+            return Ok(Some(namespace));
+        }
+        let found = self.namespaces(Wanted::Named(text.to_owned())).await?;
+        Ok(found.first().map(|found| found.namespace.clone()))
     }
 
     /// The namespace whose label has the first of the values that any has.
     async fn labelled(&self, label: &str, values: &[String]) -> Result<String, AccessError> {
-        if values.is_empty() {
-            return tenancy::choose(label, values, &[]);
-        }
+        let found = match values {
+            [] => Arc::from([]),
+            values => {
+                self.namespaces(Wanted::Labelled(label.to_owned(), values.to_vec()))
+                    .await?
+            }
+        };
+        let chosen = tenancy::choose(label, values, &found)?;
+        chosen.ok_or_else(|| tenancy::none(label, values))
+    }
+
+    async fn namespaces(&self, wanted: Wanted) -> Result<Arc<[Found]>, AccessError> {
         let inner = &self.inner;
-        let key = answers::key(&("label", label, values));
+        let key = answers::key(&("namespaces", &wanted));
         let found = inner.namespaces.get(key, || {
-            let (inner, label, values) = (inner.clone(), label.to_owned(), values.to_vec());
+            let inner = inner.clone();
             async move {
-                let limit = inner.config.time_limit;
-                let found = review::namespaces(&inner.client, limit, label, values).await?;
+                let found = review::namespaces(&inner.client, inner.config.time_limit, wanted).await?;
                 let ttl = inner.config.ttl(!found.is_empty());
                 Ok(Fresh {
                     value: found.into(),
@@ -213,7 +233,7 @@ impl Access {
                 })
             }
         });
-        tenancy::choose(label, values, &found.await?)
+        found.await
     }
 }
 

@@ -14,6 +14,8 @@ use kube::{
     core::{Expression, Selector},
 };
 
+use serde::Serialize;
+
 use super::{
     caller::PodIdentity,
     error::{AccessError, Unanswered},
@@ -83,30 +85,54 @@ pub(super) async fn pod(
     call(limit, "read the caller's pod", api.get_metadata_opt(&pod.name)).await
 }
 
-/// A value of a label and a namespace that has it.
+/// Which namespaces are looked for.
+#[derive(Clone, Debug, Serialize)]
+pub(super) enum Wanted {
+    /// Those whose label has one of these values.
+    Labelled(String, Vec<String>),
+    /// The one of this name.
+    Named(String),
+}
+
+impl Wanted {
+    /// By a selector in either case: the right to list namespaces is then enough.
+    fn params(&self) -> ListParams {
+        match self {
+            Self::Labelled(label, values) => {
+                let selector: Selector =
+                    Expression::In(label.clone(), values.iter().cloned().collect()).into();
+                ListParams::default().labels_from(&selector)
+            }
+            Self::Named(name) => ListParams::default().fields(&format!("metadata.name={name}")),
+        }
+    }
+}
+
+/// A namespace, and the value of the label, or the name, that it was found by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Labelled {
+pub(super) struct Found {
     pub value: String,
     pub namespace: String,
 }
 
-/// The namespaces whose label has one of these values. Those that are going are left out: nothing can be made there.
+/// The namespaces that are looked for. Those that are going are left out: nothing can be made there.
 pub(super) async fn namespaces(
     client: &Client,
     limit: Duration,
-    label: String,
-    values: Vec<String>,
-) -> Result<Vec<Labelled>, AccessError> {
-    let selector: Selector = Expression::In(label.clone(), values.into_iter().collect()).into();
+    wanted: Wanted,
+) -> Result<Vec<Found>, AccessError> {
     let api: Api<Namespace> = Api::all(client.clone());
-    let params = ListParams::default().labels_from(&selector);
+    let params = wanted.params();
     let found = call(limit, "look for the namespace", api.list_metadata(&params)).await?;
     let found = found.items.into_iter().map(|namespace| namespace.metadata);
     let living = found.filter(|meta| meta.deletion_timestamp.is_none());
     Ok(living
         .filter_map(|meta| {
-            Some(Labelled {
-                value: meta.labels?.remove(&label)?,
+            Some(Found {
+                value: match &wanted {
+                    Wanted::Labelled(label, _) => meta.labels?.remove(label)?,
+                    Wanted::Named(name) => name.clone(),
+                },
                 namespace: meta.name?,
             })
         })

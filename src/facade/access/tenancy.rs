@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{error::AccessError, review::Labelled};
+use super::{error::AccessError, review::Found};
 
 /// Longest name of a namespace (RFC 1123 label), and longest value of a label.
 const MAX_NAME: usize = 63;
@@ -192,12 +192,12 @@ fn is_label_value(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// The one namespace with the first of the values that any has.
-pub(super) fn choose(label: &str, values: &[String], found: &[Labelled]) -> Result<String, AccessError> {
+/// The one namespace with the first of the values that any has; `None` where none has any.
+pub(super) fn choose(label: &str, values: &[String], found: &[Found]) -> Result<Option<String>, AccessError> {
     for value in values {
-        let mut having = found.iter().filter(|labelled| labelled.value == *value);
+        let mut having = found.iter().filter(|found| found.value == *value);
         match (having.next(), having.next()) {
-            (Some(one), None) => return Ok(one.namespace.clone()),
+            (Some(one), None) => return Ok(Some(one.namespace.clone())),
             (Some(one), Some(other)) => {
                 let (one, other) = (&one.namespace, &other.namespace);
                 let what = format!(
@@ -208,7 +208,12 @@ pub(super) fn choose(label: &str, values: &[String], found: &[Labelled]) -> Resu
             (None, _) => {}
         }
     }
-    let what = match values {
+    Ok(None)
+}
+
+/// No namespace has any of the values.
+pub(super) fn none(label: &str, values: &[String]) -> AccessError {
+    AccessError::NoNamespace(match values {
         [] => format!("nothing that a label {label} could hold was given, so no namespace is found by it"),
         [value] => format!("no namespace has the label {label}={value}"),
         [value, rest @ ..] => {
@@ -217,8 +222,7 @@ pub(super) fn choose(label: &str, values: &[String], found: &[Labelled]) -> Resu
                 rest.len()
             )
         }
-    };
-    Err(AccessError::NoNamespace(what))
+    })
 }
 
 #[cfg(test)]
@@ -365,19 +369,17 @@ mod tests {
 
     #[test]
     fn one_namespace_has_a_label_or_the_refusal_says_why_not() {
-        let found = |pairs: &[(&str, &str)]| -> Vec<Labelled> {
-            let labelled = pairs.iter().map(|(value, namespace)| Labelled {
+        let found = |pairs: &[(&str, &str)]| -> Vec<Found> {
+            let found = pairs.iter().map(|(value, namespace)| Found {
                 value: (*value).into(),
                 namespace: (*namespace).into(),
             });
-            labelled.collect()
+            found.collect()
         };
         let chosen = |values: &[&str], pairs: &[(&str, &str)]| {
-            let chosen = choose(
-                LABEL_ACCOUNT,
-                &label_values(values.iter().copied()),
-                &found(pairs),
-            );
+            let values = label_values(values.iter().copied());
+            let chosen = choose(LABEL_ACCOUNT, &values, &found(pairs));
+            let chosen = chosen.and_then(|chosen| chosen.ok_or_else(|| none(LABEL_ACCOUNT, &values)));
             chosen.map_err(|error| error.to_string())
         };
         assert_eq!(

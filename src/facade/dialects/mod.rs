@@ -1,15 +1,24 @@
 //! The APIs that are spoken, one folder each. This is the one place that names them.
 
+pub mod cloudru;
 pub mod errand;
 pub mod greencloud;
 pub mod qinling;
 
 use super::door::Door;
 
+/// What single dialects can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The API of cloud.ru.
+    pub cloudru: cloudru::Settings,
+}
+
 /// The doors of all dialects.
 pub fn doors() -> Vec<Door> {
     let mut doors = errand::doors();
     doors.extend(greencloud::doors());
     doors.extend(qinling::doors());
+    doors.extend(cloudru::doors());
     doors
 }

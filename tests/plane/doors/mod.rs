@@ -1,4 +1,5 @@
 //! The doors of the facade, as their clients meet them: bytes on the wire against a whole plane.
 
+mod cloudru;
 mod greencloud;
 mod qinling;

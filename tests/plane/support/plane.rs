@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use errand::{
     cli::plane::{Plane, PlaneOptions},
     crd::{self, Task},
+    facade::dialects,
 };
 use kube::{
     Api, Client,
@@ -30,12 +31,18 @@ pub struct Doors {
 impl Doors {
     /// A plane on the process runtime, with these users beside `admin`.
     pub async fn open(users: &[&str]) -> Self {
+        Self::with_settings(users, dialects::Settings::default()).await
+    }
+
+    /// The same, with what its doors are told.
+    pub async fn with_settings(users: &[&str], settings: dialects::Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = PlaneOptions::new(folder.path().join("kubeconfig"));
         let users = ["admin"].iter().chain(users);
         options.tokens = users
             .map(|user| format!("{user}={user}").parse().unwrap())
             .collect();
+        options.dialects = settings;
         options.supervisor = Some(Path::new(ERRAND).to_owned());
         let plane = Plane::start(options).await.unwrap();
         Self {
@@ -57,7 +64,7 @@ impl Doors {
     }
 
     /// Creates any object from its manifest.
-    pub async fn create(&self, namespace: Option<&str>, manifest: Value) {
+    pub async fn create(&self, namespace: Option<&str>, manifest: Value) -> DynamicObject {
         let object: DynamicObject = serde_json::from_value(manifest).unwrap();
         let types = object.types.clone().unwrap();
         let kind = ApiResource::from_gvk(&(&types).try_into().unwrap());
@@ -65,7 +72,7 @@ impl Doors {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
             None => Api::all_with(self.client.clone(), &kind),
         };
-        api.create(&PostParams::default(), &object).await.unwrap();
+        api.create(&PostParams::default(), &object).await.unwrap()
     }
 
     /// Creates a Function in namespace default.

@@ -24,10 +24,10 @@ async fn an_api_server_that_fails_makes_access_unavailable_and_the_next_request_
     world.set(Line::Down(500));
     assert_eq!(told(access.authenticate("ann-token").await), "ok", "kept");
     assert_eq!(told(access.authorize(&ann, &CREATE).await), "unavailable");
-    assert_eq!(told(access.namespace_by_label("x", "y").await), "unavailable");
+    assert_eq!(told(access.namespace_for("x", "y").await), "unavailable");
     world.set(Line::Clear);
     assert_eq!(told(access.authorize(&ann, &CREATE).await), "ok");
-    assert_eq!(told(access.namespace_by_label("x", "y").await), "no namespace");
+    assert_eq!(told(access.namespace_for("x", "y").await), "ok");
 }
 
 #[tokio::test]

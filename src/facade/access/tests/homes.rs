@@ -27,23 +27,30 @@ async fn a_namespace_label_stands_for_a_user_before_groups() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_found_by_any_label_where_one_alone_has_it() {
+async fn a_namespace_is_found_by_any_label_where_one_alone_has_it_else_by_its_name() {
     let world = World::new().await;
     let access = world.access(config());
     world.namespace("a", json!({SERVICE: "s1"})).await;
     world.namespace("b", json!({SERVICE: "s2"})).await;
     world.namespace("c", json!({SERVICE: "s2"})).await;
-    assert_eq!(access.namespace_by_label(SERVICE, "s1").await.unwrap(), "a");
-    for (value, why) in [
-        ("s2", "namespaces \"b\" and \"c\" both have the label"),
-        ("s3", "no namespace has the label"),
-        ("s1,s2", "nothing that a label"),
-        ("", "nothing that a label"),
-        ("s1) or (x", "nothing that a label"),
+    world.namespace("s4", json!({SERVICE: "s3"})).await;
+    world.namespace("s3", json!({})).await;
+    for (text, namespace) in [
+        ("s1", Some("a")),
+        ("s3", Some("s4")),
+        ("s4", Some("s4")),
+        ("b", Some("b")),
+        ("nobody", None),
+        ("s1,s2", None),
+        ("", None),
+        ("s1) or (x", None),
     ] {
-        let error = access.namespace_by_label(SERVICE, value).await.unwrap_err();
-        assert!(error.to_string().starts_with(why), "{value}: {error}");
+        let found = access.namespace_for(SERVICE, text).await.unwrap();
+        assert_eq!(found.as_deref(), namespace, "{text}");
     }
+    let error = access.namespace_for(SERVICE, "s2").await.unwrap_err();
+    let why = "namespaces \"b\" and \"c\" both have the label";
+    assert!(error.to_string().starts_with(why), "{error}");
 }
 
 #[tokio::test]
@@ -53,16 +60,11 @@ async fn a_new_label_is_seen_once_the_old_answer_is_no_longer_kept() {
         denied_ttl: SHORT,
         ..config()
     });
-    assert_eq!(
-        told(access.namespace_by_label(SERVICE, "s1").await),
-        "no namespace"
-    );
+    assert_eq!(access.namespace_for(SERVICE, "s1").await.unwrap(), None);
     world.namespace("a", json!({SERVICE: "s1"})).await;
     eventually("the namespace is found", || async {
-        access
-            .namespace_by_label(SERVICE, "s1")
-            .await
-            .is_ok_and(|name| name == "a")
+        let found = access.namespace_for(SERVICE, "s1").await;
+        found.is_ok_and(|name| name.as_deref() == Some("a"))
     })
     .await;
 }

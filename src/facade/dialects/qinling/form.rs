@@ -139,7 +139,7 @@ mod tests {
         ] {
             let form = read(media, body.into()).await.unwrap();
             assert_eq!(
-                (fields(&form), form.package),
+                (fields(&form), form.package.clone()),
                 (vec![("name", "a b")], None),
                 "{media}"
             );
