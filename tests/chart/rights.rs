@@ -62,13 +62,21 @@ fn controller_and_facade_get_what_they_use_in_all_namespaces() {
         [&CONTROLLER[..], &CONTROLLER_EVERYWHERE].concat()
     );
     assert_eq!(of("facade"), [&FACADE[..], &FACADE_EVERYWHERE].concat());
-    assert_eq!(names(&objects, "Role"), ["errand-facade-catalogue", "errand-controller-lease"]);
+    assert_eq!(
+        names(&objects, "Role"),
+        ["errand-facade-catalogue", "errand-controller-lease"]
+    );
     let catalogue = named(&objects, "Role", "errand-facade-catalogue");
     assert_eq!(rights(catalogue), ["configmaps: get list create update delete"]);
     let without = rendered(&["--set", "rbac.packages=false"]);
     assert_eq!(names(&without, "Role"), ["errand-controller-lease"]);
     let facade = rights(named(&without, "ClusterRole", "errand-system-errand-facade"));
-    assert!(!facade.iter().any(|right| right.contains("configmaps") || right.contains("revisions")), "{facade:?}");
+    assert!(
+        !facade
+            .iter()
+            .any(|right| right.contains("configmaps") || right.contains("revisions")),
+        "{facade:?}"
+    );
     let lease = named(&objects, "Role", "errand-controller-lease");
     let wanted = [
         "coordination.k8s.io/leases: create",

@@ -155,7 +155,14 @@ impl Ground {
     /// The Tasks that a row is about at a door.
     pub async fn subjects(&mut self, about: About, door: &str) -> Vec<Subject> {
         let name = match about {
-            About::Nothing | About::Unknown => return vec![Subject::placeholder()],
+            About::Nothing => {
+                let function = self.function("upper").await;
+                return vec![Subject {
+                    function,
+                    ..Subject::placeholder()
+                }];
+            }
+            About::Unknown => return vec![Subject::placeholder()],
             About::Gone => {
                 self.vanished("brief").await;
                 return vec![self.gone.clone()];

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{Door, NO_METHOD, NO_TOKEN, WRONG_TOKEN};
+use super::{Door, NO_METHOD, NO_TOKEN, WRONG_TOKEN, uuid_of};
 use crate::conformance::{
     exchange::{Exchange, Reply, Who},
     ground::Subject,
@@ -75,7 +75,7 @@ fn task(subject: &Subject, word: &str, end: Option<(&str, Value)>) -> Exchange {
     let fraction = if modified.subsec_millisecond() == 0 { 0 } else { 3 };
     let function = subject.function.name_any();
     let mut task = json!({
-        "id": meta.uid, "serviceInstanceId": "default", "command": format!("INVOKE {function}"), "status": word,
+        "id": uuid_of(&subject.task), "serviceInstanceId": "default", "command": format!("INVOKE {function}"), "status": word,
         "createdAt": created.to_string(), "createdBy": spec.owner.clone().unwrap_or_default(),
         "modifiedAt": format!("{modified:.fraction$}"),
         "metadata": any("google.protobuf.StringValue", &field(1, function.as_bytes())),
@@ -108,7 +108,7 @@ impl Door for CloudRu {
     }
 
     fn id(&self, subject: &Subject) -> String {
-        subject.task.uid().unwrap_or_default()
+        uuid_of(&subject.task)
     }
 
     fn create(&self, _: &Subject) -> Cell {

@@ -3,6 +3,7 @@
 mod cloudru;
 mod errand;
 mod greencloud;
+mod qinling;
 
 use ::errand::crd::MAX_BODY_BYTES;
 
@@ -14,6 +15,7 @@ pub fn all() -> Vec<Box<dyn Door>> {
         Box::new(errand::Errand),
         Box::new(greencloud::GreenCloud),
         Box::new(cloudru::CloudRu),
+        Box::new(qinling::Qinling),
     ]
 }
 
@@ -55,4 +57,11 @@ const TOO_LARGE: &str = "the body may have at most 131072 bytes";
 /// A body with one byte more than a Task can hold.
 fn oversized() -> Vec<u8> {
     vec![b'x'; MAX_BODY_BYTES + 1]
+}
+
+/// The UUID of an object: its name where that is one, else its uid.
+fn uuid_of(object: &impl kube::ResourceExt) -> String {
+    let name = object.name_any();
+    let is_uuid = name.len() == 36 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    if is_uuid { name } else { object.uid().unwrap() }
 }

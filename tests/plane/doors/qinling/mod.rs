@@ -90,9 +90,7 @@ async fn a_function_of_another_door_runs_here_and_its_execution_is_a_task_there(
     assert_eq!(shown, expected);
     let task = doors
         .as_user("ann")
-        .get(&format!(
-            "/errand/v1/namespaces/default/tasks/{ID}"
-        ))
+        .get(&format!("/errand/v1/namespaces/default/tasks/{ID}"))
         .json();
     assert_eq!(task["status"]["phase"], "Succeeded", "{task}");
     let twice = ann.post("/v1/executions", body.to_string().as_bytes());
