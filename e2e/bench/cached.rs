@@ -45,7 +45,10 @@ pub async fn measure(mut bench: Bench) {
     let (mut writes, mut told) = (Writes::new(), 0);
     let queued = count / 2;
     while told < queued {
-        assert!(began.elapsed() < PATIENCE, "{told} of {queued} Tasks were told why they wait");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{told} of {queued} Tasks were told why they wait"
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
         told += bench.audit.add(&space.name, &mut writes);
     }

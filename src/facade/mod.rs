@@ -19,6 +19,7 @@ pub mod reports;
 pub mod results;
 mod run;
 pub mod server;
+pub mod sockets;
 pub mod state;
 pub mod views;
 

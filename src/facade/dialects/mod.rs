@@ -2,6 +2,7 @@
 
 pub mod errand;
 pub mod greencloud;
+pub mod ucloud;
 
 use super::door::Door;
 
@@ -9,5 +10,6 @@ use super::door::Door;
 pub fn doors() -> Vec<Door> {
     let mut doors = errand::doors();
     doors.extend(greencloud::doors());
+    doors.extend(ucloud::doors());
     doors
 }

@@ -162,8 +162,12 @@ impl Faceted for Task {
         let pod = self.status.as_ref().and_then(|status| status.pod.as_ref());
         let function = self.spec.function_ref.as_ref();
         let function = function.map(|function| Facet::Function(Key::new(&namespace, &function.name)));
+        let owner = match &self.spec.owner {
+            Some(owner) => Facet::Owner(owner.clone()),
+            None => Facet::Unowned(namespace.clone()),
+        };
         let found = [
-            self.spec.owner.clone().map(Facet::Owner),
+            Some(owner),
             self.spec.domain.clone().map(Facet::Domain),
             pod.and_then(|pod| pod.node.clone()).map(Facet::Node),
             function,

@@ -1,17 +1,20 @@
 //! A whole plane in the process of the test, with its facade.
 
-use std::{path::Path, time::Duration};
+use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use errand::{
     cli::plane::{Plane, PlaneOptions},
     crd::{self, Task},
 };
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{command::ERRAND, http::Http};
 
@@ -74,20 +77,64 @@ impl Doors {
 
     /// Lets a user do anything with Tasks and Functions in namespace default.
     pub async fn grant(&self, user: &str) {
+        self.allow("default", user, &[(&["tasks", "functions"], &["*"])])
+            .await;
+    }
+
+    /// Gives a user rights on resources of Errand in a namespace: resources and verbs. The binding has the user's
+    /// name, without what names cannot hold.
+    pub async fn allow(&self, namespace: &str, user: &str, rights: &[(&[&str], &[&str])]) {
         let rbac = "rbac.authorization.k8s.io";
+        let name: String = user
+            .to_lowercase()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let rules = rights.iter().map(
+            |(resources, verbs)| json!({"apiGroups": [crd::GROUP], "resources": resources, "verbs": verbs}),
+        );
         self.create(
-            Some("default"),
-            json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": {"name": user},
-                "rules": [{"apiGroups": [crd::GROUP], "resources": ["tasks", "functions"], "verbs": ["*"]}]}),
+            Some(namespace),
+            json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": {"name": name},
+                "rules": rules.collect::<Vec<_>>()}),
         )
         .await;
         self.create(
-            Some("default"),
-            json!({"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": user},
-                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": user},
+            Some(namespace),
+            json!({"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
                 "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}]}),
         )
         .await;
+    }
+
+    /// Takes away what [`Self::allow`] gave in namespace default.
+    pub async fn delete_binding(&self, name: &str) {
+        let api: Api<RoleBinding> = Api::namespaced(self.client.clone(), "default");
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Another facade before the same API server, which ends with what is returned.
+    pub async fn replica(&self, config: errand::facade::Config) -> Replica {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let http = Http::to(&format!("http://{}", listener.local_addr().unwrap()));
+        let (stop, (ready, is_ready)) = (CancellationToken::new(), oneshot::channel());
+        let ready = || drop(ready.send(()));
+        let metrics = Arc::new(errand::facade::metrics::Metrics::new());
+        let run = errand::facade::run(
+            self.client.clone(),
+            config,
+            listener,
+            metrics,
+            ready,
+            stop.clone(),
+        );
+        tokio::spawn(run);
+        is_ready.await.unwrap();
+        Replica {
+            http,
+            stop: stop.drop_guard(),
+        }
     }
 
     /// A Task of namespace default.
@@ -107,6 +154,14 @@ impl Doors {
     fn tasks(&self) -> Api<Task> {
         Api::namespaced(self.client.clone(), "default")
     }
+}
+
+/// Another facade.
+pub struct Replica {
+    /// As nobody.
+    pub http: Http,
+    /// Stops it.
+    pub stop: DropGuard,
 }
 
 /// Whatever the test left running ends with its plane, also after a failure.
