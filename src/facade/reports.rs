@@ -100,7 +100,7 @@ impl Reports {
         Ok(())
     }
 
-    /// Writes news of a Task; returns once every replica can see it.
+    /// Writes news of a Task; returns once it is in view here.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] for a Task that is over or whose end was reported before; the API server refuses or does
@@ -111,10 +111,13 @@ impl Reports {
             Ok(news.added_to(status, Timestamp::now()))
         };
         let (key, uid) = (Key::of(task), task.uid().unwrap_or_default());
-        self.write(&key, &uid, self.inner.tasks.get(&key), change).await
+        let written = self.write(&key, &uid, self.inner.tasks.get(&key), change).await?;
+        self.seen(written).await;
+        Ok(())
     }
 
-    /// Writes the end of a Task, or, where it has a pod to be stopped first, what end it is to have.
+    /// Writes the end of a Task, or, where it has a pod to be stopped first, what end it is to have; returns once that is
+    /// in view here.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] for a Task that is over or whose end was reported before; the API server refuses or does
@@ -134,7 +137,15 @@ impl Reports {
             Ok(at_end(task, status, end, Timestamp::now()))
         };
         // From the API server itself: an end is not decided on what may be old.
-        self.write(&Key::of(task), &uid, None, change).await
+        let written = self.write(&Key::of(task), &uid, None, change).await?;
+        self.seen(written).await;
+        Ok(())
+    }
+
+    async fn seen(&self, written: Option<Task>) {
+        if let Some(task) = written {
+            self.inner.tasks.seen(&task).await;
+        }
     }
 
     /// Waits until all that was taken is written. Call after the shutdown.
@@ -151,7 +162,7 @@ impl Reports {
             };
             match self.write(key, uid, self.inner.tasks.get(key), change).await {
                 // The Task ended meanwhile, or is gone: nobody misses its progress.
-                Ok(()) | Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => {}
+                Ok(_) | Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => {}
                 Err(error) => {
                     tracing::warn!(task = %key.name, namespace = %key.namespace, error = %chain(&error), "progress is not written");
                 }
@@ -173,14 +184,15 @@ impl Reports {
         next
     }
 
-    /// Makes `change` to the status, on the `known` state of the Task or on a fresh one.
+    /// Makes `change` to the status, on the `known` state of the Task or on a fresh one. The Task as it was written;
+    /// `None` where nothing had to be.
     async fn write(
         &self,
         key: &Key,
         uid: &str,
         mut known: Option<Arc<Task>>,
         change: impl Fn(&Task, &TaskStatus) -> Result<TaskStatus, Refusal>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Task>, Refusal> {
         for look in 0..LOOKS {
             // Soon after the first conflict most others are done; who collided again must not do so for ever.
             if look > 1 {
@@ -196,13 +208,13 @@ impl Reports {
             let old = task.status.clone().unwrap_or_default();
             let next = change(&task, &old)?;
             let Some(status) = merge_patch(&value(&old), &value(&next)) else {
-                return Ok(());
+                return Ok(None);
             };
             let version = task.resource_version();
             let patch = json!({"metadata": {"uid": uid, "resourceVersion": version}, "status": status});
             match self.inner.objects.merge_status::<Task>(key, patch).await {
                 Err(Refusal::Conflict(_)) => {}
-                outcome => return outcome.map(drop),
+                outcome => return outcome.map(Some),
             }
         }
         Err(Refusal::Unavailable(format!(

@@ -21,7 +21,12 @@ use super::{command::ERRAND, http::Http};
 /// How long the parts may take to end.
 const STOP: Duration = Duration::from_secs(30);
 
-/// The plane. Users are `admin` and whoever a test names; their tokens are their names.
+/// The token of a user: the name, as far as a token can hold it.
+pub fn token(user: &str) -> String {
+    user.replace('#', "-")
+}
+
+/// The plane. Users are `admin` and whoever a test names.
 pub struct Doors {
     plane: Option<Plane>,
     _folder: TempDir,
@@ -37,7 +42,7 @@ impl Doors {
         let mut options = PlaneOptions::new(folder.path().join("kubeconfig"));
         let users = ["admin"].iter().chain(users);
         options.tokens = users
-            .map(|user| format!("{user}={user}").parse().unwrap())
+            .map(|user| format!("{user}={}", token(user)).parse().unwrap())
             .collect();
         options.supervisor = Some(Path::new(ERRAND).to_owned());
         let plane = Plane::start(options).await.unwrap();
@@ -51,7 +56,7 @@ impl Doors {
 
     /// The facade, as this user.
     pub fn as_user(&self, user: &str) -> Http {
-        self.http.bearer(user)
+        self.http.bearer(&token(user))
     }
 
     /// Creates any object from its manifest.
@@ -119,7 +124,7 @@ impl Doors {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let http = Http::to(&format!("http://{}", listener.local_addr().unwrap()));
         let (stop, (ready, is_ready)) = (CancellationToken::new(), oneshot::channel());
-        let ready = || drop(ready.send(()));
+        let ready = || ready.send(()).unwrap();
         let metrics = Arc::new(errand::facade::metrics::Metrics::new());
         let run = errand::facade::run(
             self.client.clone(),

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     counts::count,
-    edit::{edit, seen},
+    edit::edit,
     failure::Failure,
     find,
     ids::{Id, function_id},
@@ -143,7 +143,7 @@ pub async fn create(
     let written = edit(&facade, Key::of(function.as_ref()), |function| {
         Ok(settings::write(function, id.as_str(), &endpoint)?)
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
@@ -167,7 +167,7 @@ pub async fn change(
         endpoint.change(change.clone()).map_err(Refusal::Forbidden)?;
         Ok(settings::write(function, &id, &endpoint)?)
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -193,7 +193,7 @@ pub async fn delete(
             Err(none(&id).into())
         }
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 
 use super::{
     counts::count,
-    edit::{edit, seen},
+    edit::edit,
     failure::Failure,
     find,
     ids::Id,
@@ -62,7 +62,7 @@ pub async fn create(
     let mut function = sheet::function(&id, new).map_err(Refusal::Invalid)?;
     function.metadata.namespace = Some(namespace);
     let written = facade.objects.create(&function).await?;
-    seen(&facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
@@ -246,7 +246,7 @@ async fn update(
 ) -> Result<StatusCode, Failure> {
     let function = known(facade, caller, Verb::Update, id).await?;
     let written = edit(facade, Key::of(function.as_ref()), change).await?;
-    seen(facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

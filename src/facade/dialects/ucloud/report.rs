@@ -67,7 +67,9 @@ pub async fn make(
     let mut task = crd::Task::new(&id.to_string(), spec);
     task.metadata.namespace = Some(home.clone());
     task.metadata.annotations = made.annotations;
-    facade.objects.create(&task).await
+    let task = facade.objects.create(&task).await?;
+    facade.views.tasks.seen(&task).await;
+    Ok(task)
 }
 
 /// `task.create`

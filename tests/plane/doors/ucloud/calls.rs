@@ -1,6 +1,6 @@
 //! The calls as requests.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{PATH, READ, REPORT, SERVICE, USER, complete, create, made, ok, open, post, refused, update};
 use crate::support::http::Http;
@@ -152,14 +152,16 @@ async fn tasks_of_others_and_of_foreign_namespaces_do_not_exist() {
         "spec": {"owner": USER, "title": "abroad", "external": {"processor": SERVICE}}});
     doors.create(Some("far"), task).await;
     let user = doors.as_user(USER);
-    let titles = || -> Vec<Value> {
+    let titles = || -> Vec<String> {
         let items = ok(&user.get(PATH))["items"].take();
-        items
+        let titles = items
             .as_array()
             .unwrap()
             .iter()
-            .map(|task| task["title"].clone())
-            .collect()
+            .map(|task| task["title"].as_str().unwrap().to_owned());
+        let mut titles: Vec<String> = titles.collect();
+        titles.sort();
+        titles
     };
     let admin = doors.as_user("admin");
     let seen_by_admin = || admin.get("/errand/v1/namespaces/far/tasks").json()["items"][0]["uid"].clone();
@@ -177,7 +179,7 @@ async fn tasks_of_others_and_of_foreign_namespaces_do_not_exist() {
     );
     doors.allow("far", USER, READ).await;
     crate::support::wait_for("the new right", String::new, || {
-        (titles() == ["mine", "abroad"]).then_some(())
+        (titles() == ["abroad", "mine"]).then_some(())
     });
     crate::support::wait_for("the new right", String::new, || {
         (user.get(&retrieve).status == 200).then_some(())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     http::{Answer, Http},
-    plane::Doors,
+    plane::{Doors, token},
     socket::Socket,
 };
 
@@ -86,7 +86,7 @@ fn complete(service: &Http, id: &Value) {
 }
 
 fn frame(call: &str, stream: &str, payload: &Value, bearer: &str) -> String {
-    json!({"call": call, "streamId": stream, "payload": payload, "bearer": bearer}).to_string()
+    json!({"call": call, "streamId": stream, "payload": payload, "bearer": token(bearer)}).to_string()
 }
 
 /// Calls over a socket on which nothing else is said; status and payload of the response.

@@ -31,6 +31,15 @@ async fn the_newest_web_client_finds_its_way() {
             "status": {"state": "IN_QUEUE", "title": "Copy", "body": "Soon", "progress": "0 of 9", "progressPercentage": -1.0}})
     );
 
+    let user = doors.as_user(USER);
+    let retrieve = format!("{PATH}/retrieve?id={id}");
+    let state = || user.get(&retrieve).json()["status"]["state"].clone();
+    wait_for(
+        "the engine to see it",
+        || state().to_string(),
+        || (state() == "RUNNING").then_some(()),
+    );
+
     let mut socket = Socket::open(&doors.http, PATH).await;
     assert_eq!(
         call(&mut socket, "core2", json!({}), USER).await,
@@ -89,8 +98,7 @@ async fn the_newest_web_client_finds_its_way() {
     assert_eq!(failed["status"]["body"], json!("No more room"));
     // Final once, it stays so.
     tell(&service, &id, &json!({"state": "SUCCESS", "body": "after all"}));
-    let user = doors.as_user(USER);
-    assert_eq!(ok(&user.get(&format!("{PATH}/retrieve?id={id}"))), failed);
+    assert_eq!(ok(&user.get(&retrieve)), failed);
     assert_eq!(ok(&user.get(&format!("{PATH}/browse")))["items"], json!([]));
 }
 
@@ -100,16 +108,17 @@ async fn a_cancelled_task_loses_its_pod_and_keeps_its_log() {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
     let script = format!(
-        "echo before; echo $$ > {0}.new; mv {0}.new {0}; exec sleep 300",
+        "echo before; sh -c 'echo $PPID' > {0}.new; mv {0}.new {0}; exec sleep 300",
         pid.display()
     );
     let task = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "long"},
         "spec": {"owner": USER, "title": "Long", "function": {"container": {"image": "i", "command": ["sh", "-c", script]}}}});
     doors.create(Some("default"), task).await;
-    let pid: i32 = wait_for("the process", String::new, || {
+    let user = doors.as_user(USER);
+    let list = || user.get(&format!("{PATH}/browse")).text();
+    let pid: i32 = wait_for("the process", list, || {
         std::fs::read_to_string(&pid).ok()?.trim().parse().ok()
     });
-    let user = doors.as_user(USER);
     let task = ok(&user.get(&format!("{PATH}/browse")))["items"][0].clone();
     let id = task["taskId"].clone();
     assert_eq!(

@@ -60,12 +60,10 @@ async fn every_call_is_answered_over_a_socket_by_whoever_may_make_it() {
     );
     let seen = call(&mut socket, "task.view", json!({"id": id}), USER).await.1;
     assert_eq!(seen["status"], json!("now"));
+    let (status, page) = call(&mut socket, "task.list", json!({"itemsPerPage": 10}), USER).await;
     assert_eq!(
-        call(&mut socket, "task.list", json!({"itemsPerPage": 10}), USER).await,
-        (
-            json!(200),
-            json!({"itemsInTotal": 1, "itemsPerPage": 10, "pageNumber": 0, "items": [seen]})
-        )
+        (status, &page["itemsPerPage"], &page["items"][0]["jobId"]),
+        (json!(200), &json!(10), &id)
     );
     let end = json!({"id": id});
     assert_eq!(
