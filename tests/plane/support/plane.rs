@@ -4,9 +4,9 @@ use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use errand::{
     cli::plane::{Plane, PlaneOptions},
-    crd::{self, Task},
+    crd::{self, PodRef, Task},
 };
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount, rbac::v1::RoleBinding};
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -111,6 +111,20 @@ impl Doors {
                 "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}]}),
         )
         .await;
+    }
+
+    /// A token of audience `errand` for a pod of namespace default.
+    pub async fn pod_token(&self, pod: &PodRef) -> String {
+        let request = json!({"metadata": {}, "spec": {"audiences": ["errand"], "boundObjectRef":
+            {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}}});
+        let request: TokenRequest = serde_json::from_value(request).unwrap();
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), "default");
+        let params = PostParams::default();
+        let made = accounts
+            .create_token_request("default", &params, &request)
+            .await
+            .unwrap();
+        made.status.unwrap().token
     }
 
     /// Takes away what [`Self::allow`] gave in namespace default.

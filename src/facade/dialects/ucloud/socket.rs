@@ -1,12 +1,16 @@
 //! One socket: calls, each with its own token, and at most one stream of news. Frames are read in order, calls run
-//! beside each other. Whoever does not read what is said to them is dropped.
+//! beside each other. Whoever does not read what is said to them is dropped, and so is whoever does not come up with a
+//! token that is accepted: opening a socket needs none, and places are few.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{
     sync::broadcast::{self, error::RecvError},
     task::JoinSet,
-    time::{Duration, Instant, Interval, interval_at},
+    time::{Duration, Instant, Interval, interval_at, sleep_until},
 };
 
 use super::{
@@ -39,6 +43,7 @@ pub async fn speak(facade: Facade, socket: Socket, topic: Topic) {
         calls: JoinSet::new(),
         news: None,
         asked: 0,
+        known: Arc::default(),
         recheck: interval_at(Instant::now() + recheck, recheck),
         facade,
     };
@@ -64,6 +69,8 @@ struct Session {
     news: Option<(u64, Box<Listening>, Changes)>,
     /// Streams of news that were asked for.
     asked: u64,
+    /// Somebody has shown who they are.
+    known: Arc<AtomicBool>,
     recheck: Interval,
 }
 
@@ -71,8 +78,10 @@ impl Session {
     async fn run(mut self) {
         let shutdown = self.facade.shutdown.clone();
         let mut pings = interval_at(Instant::now() + PING, PING);
+        let deadline = Instant::now() + self.facade.config.body_timeout();
         loop {
             let room = self.calls.len() < CALLS;
+            let unknown = !self.known.load(Ordering::Relaxed);
             let said = tokio::select! {
                 text = self.socket.hear(), if room => match text {
                     Ok(text) => self.take(&text).await,
@@ -89,6 +98,7 @@ impl Session {
                 },
                 _ = pings.tick() => self.socket.say(KEEP_ALIVE.to_owned()).await,
                 _ = self.recheck.tick() => self.look_again().await,
+                () = sleep_until(deadline), if unknown => return self.socket.close().await,
                 () = shutdown.cancelled() => return self.socket.close().await,
             };
             if said.is_err() {
@@ -101,14 +111,14 @@ impl Session {
         let Some(request) = Request::parse(text) else {
             return Ok(());
         };
-        let facade = self.facade.clone();
+        let (facade, known) = (self.facade.clone(), self.known.clone());
         match self.topic.call(&request.call) {
             None => return self.socket.say(unknown(&request.stream_id)).await,
             Some(Called::Once(call)) => self.calls.spawn(async move {
                 let stream = request.stream_id;
                 let limit = facade.config.request_timeout;
                 let answered = async {
-                    let caller = caller(&facade, request.bearer.as_deref()).await?;
+                    let caller = caller(&facade, request.bearer.as_deref(), &known).await?;
                     answer(&facade, caller, call, Sent::Json(request.payload.into())).await
                 };
                 let outcome = tokio::time::timeout(limit, answered).await;
@@ -120,8 +130,13 @@ impl Session {
                 let changes = facade.views.tasks.changes();
                 self.asked += 1;
                 let asked = self.asked;
-                self.calls
-                    .spawn(async move { listen(facade, request, form, asked, changes).await })
+                self.calls.spawn(async move {
+                    let listening = listening(facade, &request, form, &known).await;
+                    match listening {
+                        Ok(listening) => Done::Listens(asked, Box::new(listening), changes),
+                        Err(refusal) => Done::Answered(response(&request.stream_id, &Err(refusal))),
+                    }
+                })
             }
         };
         Ok(())
@@ -162,21 +177,21 @@ impl Session {
     }
 }
 
-async fn listen(facade: Facade, request: Request, form: Form, asked: u64, changes: Changes) -> Done {
-    let stream = request.stream_id.clone();
-    let listening = async {
-        let caller = caller(&facade, request.bearer.as_deref()).await?;
-        Listening::new(facade.clone(), request.stream_id, form, caller).await
-    };
-    match listening.await {
-        Ok(listening) => Done::Listens(asked, Box::new(listening), changes),
-        Err(refusal) => Done::Answered(response(&stream, &Err(refusal))),
-    }
+async fn listening(
+    facade: Facade,
+    request: &Request,
+    form: Form,
+    known: &AtomicBool,
+) -> Result<Listening, Refusal> {
+    let caller = caller(&facade, request.bearer.as_deref(), known).await?;
+    Listening::new(facade, request.stream_id.clone(), form, caller).await
 }
 
-async fn caller(facade: &Facade, bearer: Option<&str>) -> Result<Arc<Caller>, Refusal> {
+async fn caller(facade: &Facade, bearer: Option<&str>, known: &AtomicBool) -> Result<Arc<Caller>, Refusal> {
     let token = bearer.ok_or(AccessError::NoToken)?;
-    Ok(facade.access.authenticate(token).await?)
+    let caller = facade.access.authenticate(token).await?;
+    known.store(true, Ordering::Relaxed);
+    Ok(caller)
 }
 
 /// The next change, for ever where nobody listens. A listener that fell too far behind is dropped: it comes again and

@@ -235,3 +235,26 @@ async fn news_ends_soon_after_the_right_to_it_and_the_socket_stays() {
     made(&doors.as_user(SERVICE), "t");
     assert_eq!(call(&mut user, "none", json!({}), "").await.0, json!(404));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_on_which_nobody_shows_a_token_is_closed() {
+    let doors = open(&[]).await;
+    let config = Config {
+        request_timeout: Duration::from_secs(4),
+        ..Config::default()
+    };
+    let replica = doors.replica(config).await;
+    let mut known = Socket::open(&replica.http, PATH).await;
+    assert_eq!(call(&mut known, "task.list", json!({}), USER).await.0, json!(200));
+    let mut nobody = Socket::open(&replica.http, PATH).await;
+    assert_eq!(
+        call(&mut nobody, "task.list", json!({}), "nobody").await.0,
+        json!(401)
+    );
+    let (goodbye, said) = nobody.end().await;
+    assert_eq!(
+        (goodbye.map(|frame| u16::from(frame.code)), said),
+        (Some(1000), Vec::new())
+    );
+    assert_eq!(call(&mut known, "task.list", json!({}), USER).await.0, json!(200));
+}

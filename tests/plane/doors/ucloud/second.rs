@@ -259,3 +259,52 @@ async fn older_clients_post_news_and_ends_to_the_path_of_all_tasks_and_each_api_
         "Bad request",
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_tells_of_its_own_task_and_of_no_other() {
+    let doors = open(&[]).await;
+    for name in ["own", "other"] {
+        let task = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": name},
+            "spec": {"owner": USER, "title": name, "function": {"container": {"image": "i", "command": ["sleep", "300"]}}}});
+        doors.create(Some("default"), task).await;
+    }
+    let user = doors.as_user(USER);
+    let tasks = wait_for("both tasks", String::new, || {
+        let items = ok(&user.get(&format!("{PATH}/browse")))["items"].clone();
+        let items = items.as_array().unwrap().clone();
+        let run = items.iter().all(|task| task["status"]["state"] == "RUNNING");
+        (run && items.len() == 2).then_some(items)
+    });
+    let id = |title: &str| {
+        let task = tasks.iter().find(|task| task["status"]["title"] == title);
+        task.unwrap()["taskId"].clone()
+    };
+    let token = doors
+        .pod_token(&doors.task("own").await.status.unwrap().pod.unwrap())
+        .await;
+    let pod = doors.http.bearer(&token);
+    tell(
+        &pod,
+        &id("own"),
+        &json!({"title": "told", "progressPercentage": 40}),
+    );
+    let other = json!({"update": {"taskId": id("other"), "newStatus": {"title": "told"}}});
+    refused(&post(&pod, "/postStatus", &other), 404, "Not Found");
+    refused(&pod.get(PATH), 401, "Unauthorized");
+    refused(&post(&pod, "", &json!({"user": USER})), 401, "Unauthorized");
+    let seen = ok(&user.get(&format!("{PATH}/retrieve?id={}", id("own"))))["status"].clone();
+    assert_eq!(
+        (&seen["title"], &seen["progressPercentage"]),
+        (&json!("told"), &json!(40.0))
+    );
+    assert_eq!(
+        ok(&post(&pod, "/markAsComplete", &json!({"id": id("own")}))),
+        json!({})
+    );
+    let state = || ok(&user.get(&format!("{PATH}/retrieve?id={}", id("own"))))["status"]["state"].clone();
+    wait_for(
+        "the end",
+        || state().to_string(),
+        || (state() == "SUCCESS").then_some(()),
+    );
+}
