@@ -24,6 +24,7 @@ pub type Refused = docs::Refused<ErrorBody>;
 
 /// Nothing.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)] // For the schema: else a task would be one too.
 #[schema(as = UCloudUnit)]
 pub struct Unit {}
 
