@@ -1,6 +1,6 @@
 //! Tasks by their ids, and the Tasks of a user.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::ResourceExt as _;
 
@@ -98,16 +98,16 @@ pub async fn own(facade: &Facade, principal: &Principal) -> Result<Vec<Arc<Task>
         tasks.extend(table.by_facet(&Facet::Unowned(principal.home.clone())));
         tasks
     });
-    let mut namespaces: BTreeMap<String, bool> = BTreeMap::new();
-    for task in &tasks {
-        let namespace = task.namespace().unwrap_or_default();
-        if !namespaces.contains_key(&namespace) {
-            let (caller, verb) = (&principal.caller, Verb::List);
-            let allowed = may(facade, caller, verb, Resource::Tasks, &namespace, None).await?;
-            namespaces.insert(namespace, allowed);
+    let mut namespaces: BTreeSet<String> = tasks.iter().filter_map(|task| task.namespace()).collect();
+    for namespace in std::mem::take(&mut namespaces) {
+        let (caller, verb) = (&principal.caller, Verb::List);
+        if may(facade, caller, verb, Resource::Tasks, &namespace, None).await? {
+            namespaces.insert(namespace);
         }
     }
-    tasks
-        .retain(|task| namespaces.get(task.metadata.namespace.as_deref().unwrap_or_default()) == Some(&true));
+    tasks.retain(|task| {
+        task.namespace()
+            .is_some_and(|namespace| namespaces.contains(&namespace))
+    });
     Ok(tasks)
 }

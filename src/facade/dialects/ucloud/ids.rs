@@ -1,7 +1,7 @@
 //! Ids: UUIDs in the first API, numbers in the second. Pure.
 //!
-//! Tasks that this door makes are named by their UUID, so that any replica finds them at the API server. The id of every
-//! other Task is its uid. The number of a Task is the first 52 random bits of its UUID: JavaScript, which the web
+//! Tasks that this door makes are named by their UUID, so that any replica finds them at the API server. The id of
+//! every other Task is its uid. The number of a Task is the first 52 random bits of its UUID: JavaScript, which the web
 //! client is written in, knows no integers above 2^53.
 
 use std::fmt;
