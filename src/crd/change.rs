@@ -134,11 +134,16 @@ pub fn set_condition(conditions: &mut Vec<Condition>, new: Condition) {
 
 /// A text cut to what `status.message` holds.
 pub fn bounded(text: &str) -> String {
-    let mut end = MAX_MESSAGE.min(text.len());
+    cut(text, MAX_MESSAGE).to_owned()
+}
+
+/// The beginning of a text, of at most so many bytes.
+pub fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    &text[..end]
 }
 
 /// The JSON merge patch (RFC 7386) that turns `old` into `new`; `None` where they are equal.

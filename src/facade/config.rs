@@ -36,6 +36,8 @@ pub struct Config {
     pub reporters: usize,
     /// How long a stream goes on before its caller's right to it is asked for again.
     pub recheck: Duration,
+    /// A WebSocket whose peer takes nothing for so long is dropped.
+    pub stalled: Duration,
 }
 
 impl Config {
@@ -63,6 +65,7 @@ impl Default for Config {
             logs: 256,
             reporters: 4096,
             recheck: Duration::from_secs(60),
+            stalled: Duration::from_secs(10),
         }
     }
 }

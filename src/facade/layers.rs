@@ -118,13 +118,15 @@ impl Room {
     }
 }
 
-/// Holds a place for a request until its answer is sent whole, or refuses it at once where there is none.
-pub async fn admit(State(room): State<Room>, request: Request, next: Next) -> Response {
+/// Holds a place for a request until its answer is sent whole, or refuses it at once where there is none. A handler
+/// that goes on after its answer finds the place in the extensions, as `Arc<Place>`, and keeps it.
+pub async fn admit(State(room): State<Room>, mut request: Request, next: Next) -> Response {
     let Ok(place) = room.places.clone().try_acquire_owned() else {
         let retry = Duration::from_secs(1);
         return Refusal::TooMany { retry }.into_response();
     };
-    let place = Place::new(place, room.open.clone());
+    let place = Arc::new(Place::new(place, room.open.clone()));
+    request.extensions_mut().insert(place.clone());
     let answer = next.run(request);
     let response = match room.timeout {
         None => answer.await,

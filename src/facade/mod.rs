@@ -2,8 +2,8 @@
 //!
 //! A request goes one way: [`server`] -> layers ([`layers`]: id, log, metrics, limits) -> a door's handler
 //! ([`dialects`]) -> [`access`] (may the caller do this?) -> [`views`] (what is known) or [`objects`] (what the API
-//! server must be asked) -> the answer. Whatever goes wrong is a [`refusal::Refusal`], which the door gives its own
-//! shape. Nothing outside `dialects` knows which APIs there are.
+//! server must be asked) -> the answer, or a WebSocket ([`sockets`]). Whatever goes wrong is a [`refusal::Refusal`],
+//! which the door gives its own shape. Nothing outside `dialects` knows which APIs there are.
 
 pub mod access;
 mod body;
@@ -20,6 +20,7 @@ pub mod reports;
 pub mod results;
 mod run;
 pub mod server;
+pub mod sockets;
 pub mod state;
 pub mod views;
 

@@ -1,8 +1,11 @@
 //! Reports of progress and end, from inside a Task's pod or from whoever does the work of an external Task.
 //!
 //! Progress is written at most once a second for each Task, the latest report first of all: a writer per Task that
-//! reports, which ends when nothing more comes. An end is written at once. No write meets a Task that is over: each is
-//! made on the state that was looked at (uid and resourceVersion), and a conflict looks again.
+//! reports, which ends when nothing more comes. An end is written at once, and so is news ([`News`]), of which nothing
+//! may be left out. No write meets a Task that is over: each is made on the state that was looked at (uid and
+//! resourceVersion), and a conflict looks again.
+
+mod news;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -14,7 +17,9 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
+pub use self::news::News;
 use super::{
     access::{AccessError, Caller, Resource, Verb},
     objects::Objects,
@@ -32,8 +37,9 @@ use crate::{
 
 /// Time between two writes of a Task's progress.
 const EVERY: Duration = Duration::from_secs(1);
-/// Looks at a Task that others change at the same time, before the report is given up.
-const LOOKS: usize = 5;
+/// Looks at a Task that others change at the same time, before the report is given up. Of those who report at once,
+/// one gets through each time.
+const LOOKS: u16 = 64;
 /// When to come back where too many Tasks report.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -94,7 +100,24 @@ impl Reports {
         Ok(())
     }
 
-    /// Writes the end of a Task, or, where it has a pod to be stopped first, what end it is to have.
+    /// Writes news of a Task; returns once it is in view here.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] for a Task that is over or whose end was reported before; the API server refuses or does
+    /// not answer.
+    pub async fn news(&self, task: &Task, news: &News) -> Result<(), Refusal> {
+        let change = |task: &Task, status: &TaskStatus| {
+            open(task)?;
+            Ok(news.added_to(status, Timestamp::now()))
+        };
+        let (key, uid) = (Key::of(task), task.uid().unwrap_or_default());
+        let written = self.write(&key, &uid, self.inner.tasks.get(&key), change).await?;
+        self.seen(written).await;
+        Ok(())
+    }
+
+    /// Writes the end of a Task, or, where it has a pod to be stopped first, what end it is to have; returns once that is
+    /// in view here.
     ///
     /// # Errors
     /// [`Refusal::Conflict`] for a Task that is over or whose end was reported before; the API server refuses or does
@@ -114,7 +137,15 @@ impl Reports {
             Ok(at_end(task, status, end, Timestamp::now()))
         };
         // From the API server itself: an end is not decided on what may be old.
-        self.write(&Key::of(task), &uid, None, change).await
+        let written = self.write(&Key::of(task), &uid, None, change).await?;
+        self.seen(written).await;
+        Ok(())
+    }
+
+    async fn seen(&self, written: Option<Task>) {
+        if let Some(task) = written {
+            self.inner.tasks.seen(&task).await;
+        }
     }
 
     /// Waits until all that was taken is written. Call after the shutdown.
@@ -131,7 +162,7 @@ impl Reports {
             };
             match self.write(key, uid, self.inner.tasks.get(key), change).await {
                 // The Task ended meanwhile, or is gone: nobody misses its progress.
-                Ok(()) | Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => {}
+                Ok(_) | Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => {}
                 Err(error) => {
                     tracing::warn!(task = %key.name, namespace = %key.namespace, error = %chain(&error), "progress is not written");
                 }
@@ -153,15 +184,20 @@ impl Reports {
         next
     }
 
-    /// Makes `change` to the status, on the `known` state of the Task or on a fresh one.
+    /// Makes `change` to the status, on the `known` state of the Task or on a fresh one. The Task as it was written;
+    /// `None` where nothing had to be.
     async fn write(
         &self,
         key: &Key,
         uid: &str,
         mut known: Option<Arc<Task>>,
         change: impl Fn(&Task, &TaskStatus) -> Result<TaskStatus, Refusal>,
-    ) -> Result<(), Refusal> {
-        for _ in 0..LOOKS {
+    ) -> Result<Option<Task>, Refusal> {
+        for look in 0..LOOKS {
+            // Soon after the first conflict most others are done; who collided again must not do so for ever.
+            if look > 1 {
+                tokio::time::sleep(pause(look)).await;
+            }
             let task = match known.take() {
                 Some(task) => task,
                 None => Arc::new(self.inner.objects.get(key).await?.ok_or_else(|| gone(key))?),
@@ -172,13 +208,13 @@ impl Reports {
             let old = task.status.clone().unwrap_or_default();
             let next = change(&task, &old)?;
             let Some(status) = merge_patch(&value(&old), &value(&next)) else {
-                return Ok(());
+                return Ok(None);
             };
             let version = task.resource_version();
             let patch = json!({"metadata": {"uid": uid, "resourceVersion": version}, "status": status});
             match self.inner.objects.merge_status::<Task>(key, patch).await {
                 Err(Refusal::Conflict(_)) => {}
-                outcome => return outcome.map(drop),
+                outcome => return outcome.map(Some),
             }
         }
         Err(Refusal::Unavailable(format!(
@@ -190,6 +226,12 @@ impl Reports {
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Option<Progress>>> {
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A short and random wait.
+fn pause(look: u16) -> Duration {
+    let [random, ..] = *Uuid::new_v4().as_bytes();
+    Duration::from_millis(u64::from(random % 8) * u64::from(look.min(8)))
 }
 
 /// The Task, without bodies and log, for a caller who may report on it: one of its own pods, or somebody who may patch

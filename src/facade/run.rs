@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     access::Access,
@@ -60,6 +60,9 @@ pub async fn run(
             never = count(&facade) => match never {},
             never = follow(config.tls.as_ref()) => match never {},
         };
+        facade.sockets.close();
+        // Sockets are told to end by the shutdown, and bound themselves.
+        let _ = tokio::time::timeout(FLUSH, facade.sockets.wait()).await;
         if tokio::time::timeout(FLUSH, facade.reports.flush()).await.is_err() {
             tracing::warn!("the last reports of progress could not all be written");
         }
@@ -96,6 +99,7 @@ fn facade(
         metrics,
         shutdown: shutdown.clone(),
         logs: Arc::new(Semaphore::new(config.logs)),
+        sockets: TaskTracker::new(),
     })
 }
 

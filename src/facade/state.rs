@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     access::{Access, Action, Caller, Resource, Verb},
@@ -40,6 +40,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     /// Room for live logs.
     pub logs: Arc<Semaphore>,
+    /// Open WebSockets.
+    pub sockets: TaskTracker,
 }
 
 impl std::ops::Deref for Facade {

@@ -18,7 +18,7 @@ use kube::{
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -66,6 +66,7 @@ async fn facade(config: Config) -> (Facade, ApiServer) {
         views,
         objects,
         logs: Arc::new(Semaphore::new(1)),
+        sockets: TaskTracker::new(),
         metrics: Arc::new(Metrics::new()),
         shutdown,
         config,

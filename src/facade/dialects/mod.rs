@@ -4,6 +4,7 @@ pub mod cloudru;
 pub mod errand;
 pub mod greencloud;
 pub mod qinling;
+pub mod ucloud;
 
 use super::door::Door;
 
@@ -20,5 +21,6 @@ pub fn doors() -> Vec<Door> {
     doors.extend(greencloud::doors());
     doors.extend(qinling::doors());
     doors.extend(cloudru::doors());
+    doors.extend(ucloud::doors());
     doors
 }

@@ -12,8 +12,10 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
 };
 
+use kube::ResourceExt;
 use tokio::sync::{broadcast, watch};
 
 pub use self::table::{Change, Facet, Faceted, Key, Table};
@@ -21,6 +23,8 @@ use crate::crd::{Function, Task};
 
 /// Changes that a listener may be behind before it is cut off.
 const BACKLOG: usize = 4096;
+/// How long a change may take to come into view.
+const IN_VIEW: Duration = Duration::from_secs(2);
 
 /// Both views.
 #[derive(Clone, Default)]
@@ -93,6 +97,15 @@ impl<K: Faceted + Clone> View<K> {
         receiver
     }
 
+    /// Waits a short time until the view has an object as it was written, so that who changed something sees it. Where
+    /// it does not come, the next look may see an older state, and no harm is done.
+    pub async fn seen(&self, written: &K) {
+        let wanted = version(written);
+        let mut follower = self.follow(&Key::of(written));
+        let there = |known: &Option<Arc<K>>| known.as_deref().is_some_and(|known| version(known) >= wanted);
+        let _ = tokio::time::timeout(IN_VIEW, follower.wait_for(there)).await;
+    }
+
     /// Every change from now on. Who falls behind by some thousands is told so (`Lagged`).
     pub fn changes(&self) -> broadcast::Receiver<Change<K>> {
         self.inner.changes.subscribe()
@@ -156,14 +169,24 @@ impl<K: Faceted + Clone> View<K> {
     }
 }
 
+/// Resource versions of one kind can be compared as numbers (Kubernetes API concepts, "Resource versions").
+fn version(object: &impl ResourceExt) -> u64 {
+    let version = object.resource_version();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 impl Faceted for Task {
     fn facets(&self) -> Vec<Facet> {
         let namespace = self.metadata.namespace.clone().unwrap_or_default();
         let pod = self.status.as_ref().and_then(|status| status.pod.as_ref());
         let function = self.spec.function_ref.as_ref();
         let function = function.map(|function| Facet::Function(Key::new(&namespace, &function.name)));
+        let owner = match &self.spec.owner {
+            Some(owner) => Facet::Owner(owner.clone()),
+            None => Facet::Unowned(namespace.clone()),
+        };
         let found = [
-            self.spec.owner.clone().map(Facet::Owner),
+            Some(owner),
             self.spec.domain.clone().map(Facet::Domain),
             pod.and_then(|pod| pod.node.clone()).map(Facet::Node),
             function,

@@ -38,6 +38,8 @@ pub enum Facet {
     Namespace(String),
     /// Tasks with this `spec.owner`, in whatever namespace.
     Owner(String),
+    /// Tasks of a namespace without a `spec.owner`.
+    Unowned(String),
     /// Tasks with this `spec.domain`, in whatever namespace.
     Domain(String),
     /// Tasks that have, or last had, a pod on this node.
@@ -110,14 +112,28 @@ impl<K: Faceted> Table<K> {
 
     /// The objects of this name, in the order of their namespaces.
     pub fn named(&self, name: &str) -> Vec<Arc<K>> {
-        let all = self.facets.range(Facet::Namespace(String::new())..);
-        let namespaces = all.map_while(|(facet, _)| match facet {
-            Facet::Namespace(namespace) => Some(namespace),
-            _ => None,
-        });
-        namespaces
-            .filter_map(|namespace| self.get(&Key::new(namespace, name)))
+        self.namespaces()
+            .filter_map(|(namespace, _)| self.get(&Key::new(namespace, name)))
             .collect()
+    }
+
+    /// The objects whose name begins so, in the order of their namespaces and names.
+    pub fn by_name_prefix(&self, prefix: &str) -> Vec<Arc<K>> {
+        self.namespaces()
+            .flat_map(|(namespace, keys)| {
+                let from = keys.range(Key::new(namespace, prefix)..);
+                from.take_while(|key| key.name.starts_with(prefix))
+            })
+            .filter_map(|key| self.get(key))
+            .collect()
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = (&String, &BTreeSet<Key>)> {
+        let all = self.facets.range(Facet::Namespace(String::new())..);
+        all.map_while(|(facet, keys)| match facet {
+            Facet::Namespace(namespace) => Some((namespace, keys)),
+            _ => None,
+        })
     }
 
     /// Every object, in no order.

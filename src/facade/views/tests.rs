@@ -150,6 +150,29 @@ fn a_name_is_found_in_every_namespace() {
 }
 
 #[test]
+fn names_are_found_by_how_they_begin_and_tasks_without_an_owner_by_their_namespace() {
+    let view = View::<Task>::default();
+    for name in ["a", "ab", "abc", "b"] {
+        view.put(task(name, 1, json!({"external": {"processor": "p"}})));
+    }
+    view.put(task(
+        "abd",
+        1,
+        json!({"external": {"processor": "p"}, "owner": "ann"}),
+    ));
+    assert_eq!(
+        names(&view.read(|table| table.by_name_prefix("ab"))),
+        ["ab", "abc", "abd"]
+    );
+    assert!(view.read(|table| table.by_name_prefix("c")).is_empty());
+    assert_eq!(
+        names(&view.by_facet(&Facet::Unowned("ns".into()))),
+        ["a", "ab", "abc", "b"]
+    );
+    assert!(view.by_facet(&Facet::Unowned("other".into())).is_empty());
+}
+
+#[test]
 fn a_function_is_found_by_its_annotations_as_they_are_now() {
     let view = View::<Function>::default();
     let function = |annotation: &str| -> Function {

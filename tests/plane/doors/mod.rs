@@ -3,3 +3,4 @@
 mod cloudru;
 mod greencloud;
 mod qinling;
+mod ucloud;

@@ -59,6 +59,11 @@ impl Http {
         self.send("POST", target, body)
     }
 
+    /// `HOST:PORT`
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
     /// A connection on which nothing is said yet.
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(&self.addr).unwrap();

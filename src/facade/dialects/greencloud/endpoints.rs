@@ -21,7 +21,7 @@ use crate::{
     crd::Function,
     facade::{
         access::{Caller, Resource, Verb},
-        edits::{edit, seen},
+        edits::edit,
         extract::{Asker, PathOf, QueryOf},
         refusal::Refusal,
         state::Facade,
@@ -143,7 +143,7 @@ pub async fn create(
     let written = edit::<Failure>(&facade, Key::of(function.as_ref()), |function| {
         Ok(settings::write(function, id.as_str(), &endpoint)?)
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
@@ -167,7 +167,7 @@ pub async fn change(
         endpoint.change(change.clone()).map_err(Refusal::Forbidden)?;
         Ok(settings::write(function, &id, &endpoint)?)
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -193,7 +193,7 @@ pub async fn delete(
             Err(none(&id).into())
         }
     });
-    seen(&facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

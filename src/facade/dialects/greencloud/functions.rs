@@ -22,7 +22,7 @@ use crate::{
     crd::Function,
     facade::{
         access::{Caller, Resource, Verb},
-        edits::{edit, seen},
+        edits::edit,
         extract::{Asker, JsonPayload, PathOf, QueryOf},
         refusal::Refusal,
         state::Facade,
@@ -62,7 +62,7 @@ pub async fn create(
     let mut function = sheet::function(&id, new).map_err(Refusal::Invalid)?;
     function.metadata.namespace = Some(namespace);
     let written = facade.objects.create(&function).await?;
-    seen(&facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok((StatusCode::CREATED, Json(Created { id })))
 }
 
@@ -246,7 +246,7 @@ async fn update(
 ) -> Result<StatusCode, Failure> {
     let function = known(facade, caller, Verb::Update, id).await?;
     let written = edit::<Failure>(facade, Key::of(function.as_ref()), change).await?;
-    seen(facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     crd::{Alias, Function},
     facade::{
         access::{Caller, Resource, Verb},
-        edits::{edit, seen},
+        edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf},
         refusal::Refusal,
         state::Facade,
@@ -129,7 +129,7 @@ async fn put(facade: &Facade, function: &Function, alias: &Alias) -> Result<Show
         Ok(())
     });
     let written = written.await?;
-    seen(facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok(show(&written, alias))
 }
 
@@ -139,7 +139,7 @@ async fn take(facade: &Facade, function: &Function, name: &str) -> Result<(), Re
         function.spec.aliases.retain(|alias| alias.name != name);
         Ok(())
     });
-    seen(facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(())
 }
 

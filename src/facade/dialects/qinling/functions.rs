@@ -31,7 +31,7 @@ use crate::{
     crd::{Container, Function, FunctionSpec, Phase, Task},
     facade::{
         access::{Resource, Verb},
-        edits::{edit, seen},
+        edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf},
         refusal::Refusal,
         state::{Facade, phase},
@@ -102,7 +102,7 @@ pub async fn create(
         facade.objects.delete::<Function>(&Key::of(&written)).await?;
         return Err(refusal);
     }
-    seen(&facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok((StatusCode::CREATED, Json(sheet::shown(&written, 0, 0))))
 }
 
@@ -262,7 +262,7 @@ pub async fn change(
         Ok(())
     });
     let written = written.await?;
-    seen(&facade, &written).await;
+    facade.views.functions.seen(&written).await;
     if let (Some(old), Some(_)) = (settings, package) {
         versions::forget_unused(&facade, &written, &old.stored).await?;
     }

@@ -30,7 +30,7 @@ use crate::{
     crd::{Function, FunctionRef, Task, TaskSpec},
     facade::{
         access::{Caller, Resource, Verb},
-        edits::{edit, seen},
+        edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf, text},
         refusal::Refusal,
         state::Facade,
@@ -191,7 +191,7 @@ async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> R
         Ok(())
     });
     let written = written.await?;
-    seen(facade, &written).await;
+    facade.views.functions.seen(&written).await;
     Ok(written)
 }
 
@@ -200,7 +200,7 @@ async fn take(facade: &Facade, function: &Function, id: &str) -> Result<(), Refu
         function.annotations_mut().remove(&key(id));
         Ok(())
     });
-    seen(facade, &written.await?).await;
+    facade.views.functions.seen(&written.await?).await;
     Ok(())
 }
 
