@@ -33,13 +33,7 @@ fn push(to: &mut String, line: &str, block: &mut Option<usize>) {
         rest = item;
     }
     to.push_str(&line[..column]);
-    let (key, value) = match rest.trim_end().split_once(": ") {
-        Some((key, value)) => (Some(key), value),
-        None => match rest.trim_end().strip_suffix(':') {
-            Some(key) => (Some(key), ""),
-            None => (None, rest.trim_end()),
-        },
-    };
+    let (key, value) = split(rest.trim_end());
     if let Some(key) = key {
         parent = column;
         to.push_str(&scalar(key));
@@ -48,6 +42,35 @@ fn push(to: &mut String, line: &str, block: &mut Option<usize>) {
     to.push_str(&scalar(value));
     to.push('\n');
     *block = value.starts_with(['|', '>']).then_some(parent);
+}
+
+/// Key and value of a line. Without a key it is a value alone.
+fn split(line: &str) -> (Option<&str>, &str) {
+    let end = match line.chars().next() {
+        Some(quote @ ('\'' | '"')) => quoted_end(line, quote).filter(|end| line[*end..].starts_with(':')),
+        _ => line.find(": ").or_else(|| line.strip_suffix(':').map(str::len)),
+    };
+    match end {
+        Some(end) => (Some(&line[..end]), line[end + 1..].trim_start_matches(' ')),
+        None => (None, line),
+    }
+}
+
+/// Where the quoted text ends that the line begins with.
+fn quoted_end(line: &str, quote: char) -> Option<usize> {
+    let mut chars = line.char_indices().skip(1).peekable();
+    while let Some((at, next)) = chars.next() {
+        match next {
+            '\\' if quote == '"' => drop(chars.next()),
+            // Within single quotes two of them are one.
+            _ if next == quote && quote == '\'' && chars.peek().is_some_and(|(_, next)| *next == quote) => {
+                chars.next();
+            }
+            _ if next == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn scalar(text: &str) -> String {
@@ -74,7 +97,7 @@ mod tests {
     fn words_that_old_readers_take_for_booleans_are_quoted_as_keys_and_as_values() {
         let value = json!({
             "on": ["Failure", "off", ["NO", "yes"], {"n": "Y"}], "only": "on and off", "script": "on:\n  on: off\n\noff\n",
-            "list": ["on:\n- no\n", {"no": 1}],
+            "list": ["on:\n- no\n", {"no": 1}], "it's: ": "on\n", "a: b": "no",
         });
         let text = to_string(&value).unwrap();
         assert_eq!(
@@ -96,6 +119,9 @@ list:
   on:
   - no
 - "no": 1
+'it''s: ': |
+  on
+'a: b': "no"
 "#
         );
         assert_eq!(read(&text), value);

@@ -64,7 +64,7 @@ fn controller_and_facade_get_what_they_use_in_all_namespaces() {
     assert_eq!(of("facade"), [&FACADE[..], &FACADE_EVERYWHERE].concat());
     assert_eq!(
         names(&objects, "Role"),
-        ["errand-facade-catalogue", "errand-controller-lease"]
+        ["errand-controller-lease", "errand-facade-catalogue"]
     );
     let catalogue = named(&objects, "Role", "errand-facade-catalogue");
     assert_eq!(rights(catalogue), ["configmaps: get list create update delete"]);

@@ -79,6 +79,7 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "facade",
             "--log-level=info,errand::engine=debug",
             "--log-format=json",
+            "--catalogue-namespace=errand-system",
             "--namespaces=group:ns:",
             "--cloudru-any-form=both",
             "--cloudru-statuses=Failed=ERROR: see error,Running=IN_PROGRESS,Succeeded=DONE",

@@ -31,8 +31,8 @@ pub struct Reply {
 /// The whole body of an answer.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// application/json, and equal to this.
-    Json(Value),
+    /// Of this media type of JSON, and equal to this.
+    Json(&'static str, Value),
     /// Of this media type, byte for byte.
     Bytes(String, Vec<u8>),
     /// No byte.
@@ -43,7 +43,14 @@ impl Reply {
     pub fn json(status: u16, body: Value) -> Self {
         Self {
             status,
-            body: Body::Json(body),
+            body: Body::Json("application/json", body),
+        }
+    }
+
+    pub fn json_as(media: &'static str, status: u16, body: Value) -> Self {
+        Self {
+            status,
+            body: Body::Json(media, body),
         }
     }
 
@@ -65,8 +72,8 @@ impl Reply {
     pub fn matches(&self, got: &Answer) -> Result<(), String> {
         let media = got.header("content-type");
         let same = match &self.body {
-            Body::Json(wanted) => {
-                media == Some("application/json")
+            Body::Json(kind, wanted) => {
+                media == Some(kind)
                     && serde_json::from_slice::<Value>(&got.body).is_ok_and(|got| got == *wanted)
             }
             Body::Bytes(wanted, bytes) => media == Some(wanted) && got.body == *bytes,
@@ -86,7 +93,7 @@ impl Reply {
 impl Body {
     fn text(&self) -> String {
         match self {
-            Self::Json(json) => json.to_string(),
+            Self::Json(_, json) => json.to_string(),
             Self::Bytes(_, bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Self::Empty => String::new(),
         }
@@ -98,11 +105,11 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
         match &self.body {
-            Body::Json(Value::Object(fields)) => {
+            Body::Json(_, Value::Object(fields)) => {
                 let names: Vec<_> = fields.keys().map(String::as_str).collect();
                 write!(f, " `{{{}}}`", names.join(", "))
             }
-            Body::Json(_) => write!(f, " JSON"),
+            Body::Json(..) => write!(f, " JSON"),
             Body::Bytes(media, _) => write!(f, " {media}"),
             Body::Empty => Ok(()),
         }

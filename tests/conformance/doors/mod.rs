@@ -4,6 +4,7 @@ mod cloudru;
 mod errand;
 mod greencloud;
 mod qinling;
+mod ucloud;
 
 use ::errand::crd::MAX_BODY_BYTES;
 
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Box<dyn Door>> {
         Box::new(greencloud::GreenCloud),
         Box::new(cloudru::CloudRu),
         Box::new(qinling::Qinling),
+        Box::new(ucloud::UCloud),
     ]
 }
 

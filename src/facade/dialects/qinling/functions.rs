@@ -28,7 +28,7 @@ use super::{
     wire,
 };
 use crate::{
-    crd::{Container, Function, FunctionSpec, Phase, Task},
+    crd::{Container, Function, FunctionSpec, Phase, ResultSource, ResultSpec, Task},
     facade::{
         access::{Resource, Verb},
         edits::edit,
@@ -72,6 +72,11 @@ pub async fn create(
                     image,
                     ..Container::default()
                 },
+                // An image's log is no output, but what it says on purpose is.
+                result: Some(ResultSpec {
+                    from: Some(ResultSource::TerminationMessage),
+                    ..ResultSpec::default()
+                }),
                 ..FunctionSpec::default()
             };
             words.limits().apply(&mut spec);

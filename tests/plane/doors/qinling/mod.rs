@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{http::Http, plane::Doors};
+use crate::support::{docker::DockerEngine, http::Http, plane::Doors, process::Dev};
 
 /// The real client, python-qinlingclient, from PyPI: its library and its commands of `openstack`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,4 +148,43 @@ async fn malformed_requests_get_the_errors_of_the_api() {
         assert_eq!(refused.status, 400, "{body:?}: {}", refused.text());
         assert_eq!(refused.json().as_object().unwrap().len(), 1, "{}", refused.text());
     }
+}
+
+#[test]
+fn an_image_gets_the_words_of_its_input_and_is_stopped_at_its_time_limit() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let root = tempfile::tempdir().unwrap();
+    let busybox = Command::new("tests/support/busybox-root.sh")
+        .arg(root.path())
+        .status()
+        .unwrap();
+    assert!(busybox.success());
+    let dev = Dev::start_on("docker", &docker.host);
+    let admin = Http::to(dev.says("facade")).with("X-Auth-Token", dev.says("token"));
+    let form = admin.with("Content-Type", "application/x-www-form-urlencoded");
+    let run = |image: &str, entrypoint: &str, input: &str| {
+        docker.image(image, root.path(), &format!("ENTRYPOINT {entrypoint}"));
+        let code = format!("code={{\"source\":\"image\",\"image\":\"{image}\"}}&timeout=2&cpu=100");
+        let function = form.post("/v1/functions", code.as_bytes());
+        assert_eq!(function.status, 201, "{}", function.text());
+        let order = json!({"function_id": function.json()["id"], "input": input});
+        let ran = admin.post("/v1/executions", order.to_string().as_bytes()).json();
+        let result: Value = serde_json::from_str(ran["result"].as_str().unwrap()).unwrap();
+        let log = admin
+            .get(&format!("/v1/executions/{}/log", ran["id"].as_str().unwrap()))
+            .text();
+        (ran["status"].as_str().unwrap().to_owned(), result, log)
+    };
+    let (status, result, log) = run("local.test/says:1", "[\"/bin/echo\", \"said\"]", "one two");
+    assert_eq!((status.as_str(), log.as_str()), ("success", "said one two\n"));
+    let names: Vec<&String> = result.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["duration"]);
+    let (status, result, _) = run("local.test/sleeps:1", "[\"/bin/sleep\"]", "60");
+    assert_eq!(
+        (status.as_str(), &result["output"]),
+        ("failed", &json!("Function execution timeout."))
+    );
+    assert!(result["duration"].as_f64().unwrap() >= 2.0, "{result}");
 }
