@@ -156,13 +156,13 @@ fn names_are_found_by_how_they_begin_and_tasks_without_an_owner_by_their_namespa
         view.put(task(name, 1, json!({"external": {"processor": "p"}})));
     }
     view.put(task(
-        "abd",
+        "abx",
         1,
         json!({"external": {"processor": "p"}, "owner": "ann"}),
     ));
     assert_eq!(
         names(&view.read(|table| table.by_name_prefix("ab"))),
-        ["ab", "abc", "abd"]
+        ["ab", "abc", "abx"]
     );
     assert!(view.read(|table| table.by_name_prefix("c")).is_empty());
     assert_eq!(
