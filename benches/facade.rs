@@ -8,7 +8,6 @@
 mod support;
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,22 +15,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use errand::crd::{Function, Task};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use errand::crd::Task;
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
+
+use support::{
+    Plane,
+    load::{Load, PRESENT, connect, fill, load},
+    millis,
 };
 
-use support::{Plane, client, millis};
-
-/// Tasks present; they have no pod.
-const PRESENT: usize = 10_000;
 /// Connections that read at once, and how often each asks.
 const READERS: usize = 16;
 const READS: usize = 2_000;
@@ -59,8 +56,11 @@ fn main() {
             "| memory of the plane with {PRESENT} Tasks (VmHWM) | {:.1} MiB | |",
             plane.memory()
         );
-        let docs = load(&plane.facade, READERS, READS, |_| "GET /docs".to_owned()).await;
-        let get = |turn: usize| format!("GET /v1/task/{:024x}", turn % PRESENT);
+        let docs = load(&plane.facade, READERS, READS, |_| {
+            ("GET /docs".to_owned(), String::new())
+        })
+        .await;
+        let get = |turn: usize| (format!("GET /v1/task/{:024x}", turn % PRESENT), String::new());
         let read = load(&plane.facade, READERS, READS, get).await;
         let slower = format!(
             "{:.2} x a static page ({:.0}/s)",
@@ -68,7 +68,7 @@ fn main() {
             docs.rate
         );
         read.print("reads of one Task, by token, from the cache", &slower);
-        let post = |_| "POST /v1/task/queue".to_owned();
+        let post = |_| ("POST /v1/task/queue".to_owned(), String::new());
         let create = load(&plane.facade, CREATORS, CREATES / CREATORS, post).await;
         create.print("creates of Tasks that wait in a queue", "");
         follow(&plane.facade, &tasks).await;
@@ -78,104 +78,6 @@ fn main() {
         plane.memory()
     );
     plane.stop();
-}
-
-/// Tasks whose work is done elsewhere, named as GreenCloud names them, and a Function that nothing runs of for long.
-async fn fill(kubeconfig: &Path) -> Api<Task> {
-    let client = client(kubeconfig).await;
-    let functions: Api<Function> = Api::default_namespaced(client.clone());
-    let queue = json!({
-        "apiVersion": "errand.dev/v1alpha1", "kind": "Function", "metadata": {"name": "queue"},
-        "spec": {"container": {"image": "i", "command": ["sleep", "600"]}, "maxConcurrency": 1},
-    });
-    let queue = serde_json::from_value(queue).unwrap();
-    functions.create(&PostParams::default(), &queue).await.unwrap();
-    let tasks: Api<Task> = Api::default_namespaced(client);
-    let make = |number: usize| {
-        let tasks = tasks.clone();
-        async move {
-            let task = json!({
-                "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": format!("{number:024x}")},
-                "spec": {"external": {"processor": "bench"}},
-            });
-            tasks
-                .create(&PostParams::default(), &serde_json::from_value(task).unwrap())
-                .await
-        }
-    };
-    let made = stream::iter(0..PRESENT).map(make).buffer_unordered(32);
-    made.try_for_each(|_| std::future::ready(Ok(()))).await.unwrap();
-    tasks
-}
-
-/// How a load went.
-struct Load {
-    rate: f64,
-    times: Vec<Duration>,
-}
-
-impl Load {
-    fn print(&self, what: &str, beside: &str) {
-        let at = |percent: usize| millis(self.times[(self.times.len() - 1) * percent / 100]);
-        println!(
-            "| {what} | {:.0}/s, median {:.2} ms, p99 {:.2} ms | {beside} |",
-            self.rate,
-            at(50),
-            at(99)
-        );
-    }
-}
-
-/// So many connections, each asking so often; every answer must be a good one.
-async fn load(url: &str, connections: usize, each: usize, line: impl Fn(usize) -> String + Copy) -> Load {
-    let began = Instant::now();
-    let clients = (0..connections).map(|client| async move {
-        let mut stream = connect(url).await;
-        let mut times = Vec::with_capacity(each);
-        for turn in 0..each {
-            let head = format!(
-                "{} HTTP/1.1\r\nhost: bench\r\nauthorization: bench\r\ncontent-length: 0\r\n\r\n",
-                line(client * each + turn)
-            );
-            let began = Instant::now();
-            stream.get_mut().write_all(head.as_bytes()).await.unwrap();
-            answer(&mut stream).await;
-            times.push(began.elapsed());
-        }
-        times
-    });
-    let mut times: Vec<_> = futures::future::join_all(clients).await.concat();
-    let rate = times.len() as f64 / began.elapsed().as_secs_f64();
-    times.sort();
-    Load { rate, times }
-}
-
-async fn connect(url: &str) -> BufReader<TcpStream> {
-    let stream = TcpStream::connect(url.strip_prefix("http://").unwrap())
-        .await
-        .unwrap();
-    stream.set_nodelay(true).unwrap();
-    BufReader::new(stream)
-}
-
-async fn answer(stream: &mut BufReader<TcpStream>) {
-    let (mut line, mut length, mut first) = (String::new(), 0, true);
-    loop {
-        line.clear();
-        stream.read_line(&mut line).await.unwrap();
-        if first {
-            assert!(line.starts_with("HTTP/1.1 2"), "{line}");
-            first = false;
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
 }
 
 /// Streams on as many Tasks; progress is written to one after another, and each stream says when it heard of it.

@@ -3,6 +3,8 @@
 // Each benchmark uses its part.
 #![allow(dead_code)]
 
+pub mod load;
+
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
@@ -48,6 +50,11 @@ pub struct Plane {
 
 impl Plane {
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// With more arguments.
+    pub fn start_with(folder: &Path, more: &[String]) -> Self {
         let mut child = Command::new(ERRAND)
             .args([
                 "dev",
@@ -65,6 +72,7 @@ impl Plane {
                 "--kubeconfig",
             ])
             .arg(folder.join("kubeconfig"))
+            .args(more)
             .env("TMPDIR", folder)
             .stdout(Stdio::piped())
             .stderr(File::create(folder.join("log")).unwrap())
