@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 
 use super::{Life, Lives, status};
 
+/// How often a kubelet looks after pods that have ended (kubelet, housekeepingPeriod).
+const HOUSEKEEPING: Duration = Duration::from_secs(2);
+
 /// Watches all pods for all nodes at once, until it is dropped.
 pub async fn work(client: Client, run_time: Duration, lives: Arc<Lives>) {
     let events = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()).default_backoff();
@@ -99,7 +102,10 @@ async fn delete(client: Client, pod: Pod, over: bool) {
         let containers = status::Containers::of(&pod.spec.clone().unwrap_or_default());
         report(&client, &pod, containers.ended(&super::nodes::now(), 143)).await;
     }
-    // As a kubelet does: the API server removes a pod that has ended by itself.
+    // The API server removes a pod that has ended by itself, before a kubelet gets to it.
+    if over {
+        tokio::time::sleep(HOUSEKEEPING).await;
+    }
     let api = api(&client, &pod);
     let left = api.get_metadata_opt(&pod.name_any()).await;
     if !matches!(left, Ok(Some(left)) if left.uid() == pod.uid()) {
