@@ -124,7 +124,7 @@ fn get_watch_follows_a_task_to_its_end() {
     let dev = Dev::start(&[]);
     dev.apply(FUNCTION);
     let mut watch = dev.kubectl_beside(&["get", "tasks", "-w"]);
-    dev.apply(&task("watched", "sleep 1; echo done"));
+    dev.apply(&task("watched", "sleep 3; echo done"));
     watch.stdout_with("Running");
     watch.stdout_with("Succeeded");
 }
