@@ -20,6 +20,7 @@ const CONTROLLER: &[&str] = &[
     "/pods: create delete get list patch watch",
     "/pods/log: get",
     "/pods/proxy: create delete get patch update",
+    "apps/controllerrevisions: get",
     "errand.dev/functions: get list watch",
     "errand.dev/tasks: delete get list watch",
     "errand.dev/tasks/status: patch",
@@ -34,25 +35,29 @@ const FACADE: &[&str] = &[
     "/namespaces: list",
     "/pods: get",
     "/pods/log: get",
+    "apps/controllerrevisions: create delete get list",
     "authentication.k8s.io/tokenreviews: create",
     "authorization.k8s.io/subjectaccessreviews: create",
     "errand.dev/functions: create delete get list update watch",
-    "errand.dev/tasks: create get list patch watch",
+    "errand.dev/tasks: create delete get list patch watch",
     "errand.dev/tasks/status: patch",
 ];
+/// Packages in every namespace, and the catalogue of runtimes in its own.
+const FACADE_ELSEWHERE: &[&str] = &["/configmaps: create delete get"];
+const FACADE_AT_HOME: &[&str] = &["/configmaps: create delete get list update"];
 
 #[tokio::test]
 async fn the_operators_accounts_may_do_what_the_chart_says_and_nothing_else() {
     in_space("own-rights", |space: Space| async move {
         let nobody = client(&space.account("nobody").await).await;
-        for (account, everywhere, at_home) in [
-            ("errand-controller", CONTROLLER, CONTROLLER_AT_HOME),
-            ("errand-facade", FACADE, &[]),
+        for (account, everywhere, elsewhere, at_home) in [
+            ("errand-controller", CONTROLLER, &[][..], CONTROLLER_AT_HOME),
+            ("errand-facade", FACADE, FACADE_ELSEWHERE, FACADE_AT_HOME),
         ] {
             let own = client(&token(&space.client, installation::NAMESPACE, account).await).await;
             for (namespace, rules) in [
-                (space.name.as_str(), vec![everywhere]),
-                ("kube-system", vec![everywhere]),
+                (space.name.as_str(), vec![everywhere, elsewhere]),
+                ("kube-system", vec![everywhere, elsewhere]),
                 (installation::NAMESPACE, vec![everywhere, at_home]),
             ] {
                 // What any account may do comes from Kubernetes' own roles.
@@ -104,7 +109,8 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
             ("GET", core("nodes"), Value::Null),
             ("GET", core(&format!("namespaces/{here}/pods")), Value::Null),
             ("DELETE", core(&format!("namespaces/{here}/pods/{name}")), Value::Null),
-            ("DELETE", ours("tasks/runs"), Value::Null),
+            ("GET", core(&format!("namespaces/{here}/configmaps")), Value::Null),
+            ("PUT", ours("tasks/runs"), json!({})),
         ];
         for (account, more) in [("errand-controller", &to_controller), ("errand-facade", &to_facade)] {
             let own = client(&token(&space.client, installation::NAMESPACE, account).await).await;
