@@ -112,7 +112,7 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
             ("GET", core(&format!("namespaces/{here}/configmaps")), Value::Null),
             ("PUT", ours("tasks/runs"), json!({})),
         ];
-        for (account, more) in [("errand-controller", &to_controller), ("errand-facade", &to_facade)] {
+        for (account, more) in [("errand-controller", &to_controller[..]), ("errand-facade", &to_facade)] {
             let own = client(&token(&space.client, installation::NAMESPACE, account).await).await;
             for (method, path, body) in to_both.iter().chain(more) {
                 assert_eq!(attempt(&own, method, path, body).await, 403, "{account}: {method} {path}");
