@@ -42,11 +42,7 @@ const UPDATES_PER_SECOND: usize = 200;
 const SECONDS: usize = 10;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = support::runtime();
     let folder = tempfile::tempdir().unwrap();
     let users =
         (0..LISTENERS).flat_map(|user| ["--token".to_owned(), format!("user-{user}=user-{user}:listeners")]);

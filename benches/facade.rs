@@ -41,11 +41,7 @@ const EVENTS_PER_SECOND: usize = 200;
 const SECONDS: usize = 10;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = support::runtime();
     let folder = tempfile::tempdir().unwrap();
     let mut plane = Plane::start(folder.path());
     println!("| what | measured | beside it |");

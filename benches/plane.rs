@@ -37,11 +37,7 @@ const IN_FLIGHT: usize = 50;
 const STARTS: usize = 200;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = support::runtime();
     let folder = tempfile::tempdir().unwrap();
     let plain = median(starts(|| Command::new("true")));
     let message = folder.path().join("message");

@@ -24,6 +24,12 @@ use nix::{
 
 pub const ERRAND: &str = env!("CARGO_BIN_EXE_errand");
 
+/// With as many workers as the machine of the figures has cores.
+pub fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).enable_all().build().unwrap()
+}
+
 pub fn row(what: &str, time: Duration, beside: &str) {
     println!("| {what} | {:.2} ms | {beside} |", millis(time));
 }

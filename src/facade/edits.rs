@@ -34,7 +34,7 @@ pub async fn edit<E: From<Refusal>>(
 }
 
 /// A short and random wait, so that those who collided do not do so again.
-fn pause(turn: u16) -> Duration {
+pub fn pause(turn: u16) -> Duration {
     let [random, ..] = *Uuid::new_v4().as_bytes();
     Duration::from_millis(u64::from(random % 8) * u64::from(turn.min(8) + 1))
 }

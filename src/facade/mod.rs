@@ -22,6 +22,7 @@ mod run;
 pub mod server;
 pub mod sockets;
 pub mod state;
+pub mod uuids;
 pub mod views;
 
 pub mod dialects;

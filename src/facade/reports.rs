@@ -17,11 +17,11 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 pub use self::news::News;
 use super::{
     access::{AccessError, Caller, Resource, Verb},
+    edits::pause,
     objects::Objects,
     refusal::Refusal,
     state::{Facade, gone, is_over, phase},
@@ -226,12 +226,6 @@ impl Reports {
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Option<Progress>>> {
         self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A short and random wait.
-fn pause(look: u16) -> Duration {
-    let [random, ..] = *Uuid::new_v4().as_bytes();
-    Duration::from_millis(u64::from(random % 8) * u64::from(look.min(8)))
 }
 
 /// The Task, without bodies and log, for a caller who may report on it: one of its own pods, or somebody who may patch

@@ -5,19 +5,15 @@ use uuid::Uuid;
 
 use crate::{
     crd::Task,
-    facade::{objects::is_name, refusal::Refusal},
+    facade::{objects::is_name, refusal::Refusal, uuids},
 };
 
 /// Longest id of a service instance: longest name of a namespace, and longest value of a label.
 const MAX_INSTANCE: usize = 63;
 
-/// The id of a Task: its name where that is a UUID, else its uid.
+/// The id of a Task.
 pub fn of(task: &Task) -> String {
-    let name = task.name_any();
-    match task.uid() {
-        Some(uid) if !is_uuid(&name) => uid,
-        _ => name,
-    }
+    uuids::of(&task.metadata).map_or_else(|| task.name_any(), |id| id.to_string())
 }
 
 /// What a task is asked for by: an id, or the name of a Task.

@@ -15,6 +15,7 @@ use crate::{
         access::{Caller, Resource, Verb},
         refusal::Refusal,
         state::Facade,
+        uuids,
         views::{Faceted, Key, View},
     },
 };
@@ -77,7 +78,7 @@ pub async fn function_in(facade: &Facade, namespace: &str, id: &str) -> Result<A
 /// The id of the Function that a Task runs: by its name, or as the view knows it.
 pub fn function_id(facade: &Facade, task: &Task) -> Option<String> {
     let name = &task.spec.function_ref.as_ref()?.name;
-    if uuid::Uuid::try_parse(name).is_ok() {
+    if uuids::parse(name).is_some() {
         return Some(name.clone());
     }
     let key = Key::new(task.namespace()?, name.clone());

@@ -89,6 +89,7 @@ pub async fn create(
                 runtime,
                 entry: words.entry(),
                 stored: checked(bytes, md5.as_deref())?,
+                previous: None,
                 updated: None,
             };
             let spec = package::spec(&name, &image, &settings, words.limits());
@@ -155,18 +156,13 @@ pub async fn list(
             namespace.filter(|_| field == "project_id")
         })
     });
-    let mut functions = Vec::new();
-    for function in admitted {
-        let newest = match Settings::of(&function) {
-            Some(_) => latest(&versions::all(&facade, &function).await?),
-            None => 0,
-        };
-        functions.push(sheet::listed(
-            &function,
-            uses::count(&facade, &function, 0),
-            newest,
-        ));
-    }
+    let admitted: Vec<_> = admitted.collect();
+    let newest = versions::newest(&facade, &admitted).await?;
+    let listed = admitted.iter().map(|function| {
+        let version = function.uid().and_then(|uid| newest.get(&uid).copied());
+        sheet::listed(function, uses::count(&facade, function, 0), version.unwrap_or(0))
+    });
+    let mut functions: Vec<_> = listed.collect();
     functions.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(Json(wire::Functions { functions }))
 }
@@ -268,8 +264,11 @@ pub async fn change(
     });
     let written = written.await?;
     facade.views.functions.seen(&written).await;
-    if let (Some(old), Some(_)) = (settings, package) {
-        versions::forget_unused(&facade, &written, &old.stored).await?;
+    let before = settings
+        .filter(|_| package.is_some())
+        .and_then(|old| old.previous);
+    if let Some(before) = before {
+        versions::forget_unused(&facade, &written, &before).await?;
     }
     Ok(Json(show(&facade, &written).await?))
 }
@@ -313,8 +312,8 @@ fn apply(function: &mut Function, words: &Words, package: Option<&Stored>) {
         settings.entry.clone_from(entry);
         function.spec.container.args = package::args(entry);
     }
-    if let Some(stored) = package {
-        settings.stored = stored.clone();
+    if let Some(stored) = package.filter(|stored| **stored != settings.stored) {
+        settings.previous = Some(std::mem::replace(&mut settings.stored, stored.clone()));
         function.spec.pod.get_or_insert_default().volumes = package::volumes(&name, stored);
     }
     settings.updated = Some(Timestamp::now());

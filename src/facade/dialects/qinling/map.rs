@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     crd::{Phase, Task, TaskStatus},
-    facade::{results, state::phase},
+    facade::{results, state::phase, uuids},
 };
 
 /// Annotation of a Task with what its execution has beyond a Task.
@@ -51,13 +51,9 @@ impl Extra {
     }
 }
 
-/// The id of an object: its name where that is a UUID, else its uid.
+/// The id of an object; empty for one that no API server has seen.
 pub fn id(object: &impl kube::ResourceExt) -> String {
-    let name = object.name_any();
-    match uuid::Uuid::try_parse(&name) {
-        Ok(id) if id.hyphenated().to_string() == name => name,
-        _ => object.uid().unwrap_or_default(),
-    }
+    uuids::of(object.meta()).map_or_else(String::new, |id| id.to_string())
 }
 
 /// The version of its function that a Task runs.
@@ -281,15 +277,5 @@ mod tests {
         ] {
             assert_eq!(ended(status.clone()), (word, Some(text.to_owned())), "{status}");
         }
-    }
-
-    #[test]
-    fn a_name_that_is_a_uuid_is_the_id() {
-        let mut named = task(json!({}), json!({}));
-        assert_eq!(id(&named), "0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f");
-        named.metadata.name = Some("6f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f".into());
-        assert_eq!(id(&named), "6f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f");
-        named.metadata.name = Some("6f1e2d3c4b5a497880691a2b3c4d5e6f".into());
-        assert_eq!(id(&named), "0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f");
     }
 }

@@ -44,6 +44,9 @@ pub struct Settings {
     /// The package.
     #[serde(flatten)]
     pub stored: Stored,
+    /// The package before: pods that are being made may still ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Stored>,
     /// When it was changed here last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<Timestamp>,
@@ -136,22 +139,46 @@ pub async fn store(
     stored: &Stored,
     bytes: &[u8],
 ) -> Result<(), Refusal> {
-    for (index, part) in bytes.chunks(PART).enumerate() {
+    for (index, chunk) in bytes.chunks(PART).enumerate() {
         let mut map = ConfigMap {
             immutable: Some(true),
-            binary_data: Some([("part".to_owned(), ByteString(part.to_vec()))].into()),
+            binary_data: Some([("part".to_owned(), ByteString(chunk.to_vec()))].into()),
             ..ConfigMap::default()
         };
         map.metadata.name = Some(part_name(&function.name_any(), stored, index));
         map.metadata.namespace = function.namespace();
         map.metadata.owner_references = function.owner_ref(&()).map(|owner| vec![owner]);
         match facade.objects.create(&map).await {
-            // The same bytes: the name says so.
-            Ok(_) | Err(Refusal::Conflict(_)) => {}
+            Ok(_) => {}
+            // The same bytes, if it is ours: the name says so.
+            Err(Refusal::Conflict(sentence)) => {
+                if part(facade, function, stored, index).await?.is_none() {
+                    return Err(Refusal::Conflict(sentence));
+                }
+            }
             Err(refusal) => return Err(refusal),
         }
     }
     Ok(())
+}
+
+/// A part that is there and belongs to the Function. Whoever may change the Function can write any name on it, and must
+/// not come to a stranger's ConfigMap that way: the facade's right is not theirs.
+async fn part(
+    facade: &Facade,
+    function: &Function,
+    stored: &Stored,
+    index: usize,
+) -> Result<Option<ConfigMap>, Refusal> {
+    let name = part_name(&function.name_any(), stored, index);
+    let key = Key::new(function.namespace().unwrap_or_default(), name);
+    let map: Option<ConfigMap> = facade.objects.get(&key).await?;
+    let uid = function.uid();
+    Ok(map.filter(|map| {
+        map.owner_references()
+            .iter()
+            .any(|owner| Some(&owner.uid) == uid.as_ref())
+    }))
 }
 
 /// The bytes of a package.
@@ -159,13 +186,11 @@ pub async fn store(
 /// # Errors
 /// A part is missing, or the API server does not answer.
 pub async fn load(facade: &Facade, function: &Function, stored: &Stored) -> Result<Vec<u8>, Refusal> {
-    let namespace = function.namespace().unwrap_or_default();
     let mut bytes = Vec::new();
     for index in 0..stored.parts.min(PARTS) {
-        let name = part_name(&function.name_any(), stored, index);
         let missing =
             || Refusal::NotFound(format!("the package of function {} is gone", function.name_any()));
-        let map: Option<ConfigMap> = facade.objects.get(&Key::new(&namespace, &name)).await?;
+        let map = part(facade, function, stored, index).await?;
         let mut data = map.and_then(|map| map.binary_data).ok_or_else(missing)?;
         bytes.extend(data.remove("part").ok_or_else(missing)?.0);
     }
@@ -177,14 +202,11 @@ pub async fn load(facade: &Facade, function: &Function, stored: &Stored) -> Resu
 /// # Errors
 /// The API server refuses or does not answer.
 pub async fn drop_stored(facade: &Facade, function: &Function, stored: &Stored) -> Result<(), Refusal> {
-    let namespace = function.namespace().unwrap_or_default();
     for index in 0..stored.parts.min(PARTS) {
-        let name = part_name(&function.name_any(), stored, index);
-        match facade
-            .objects
-            .delete::<ConfigMap>(&Key::new(&namespace, &name))
-            .await
-        {
+        let Some(map) = part(facade, function, stored, index).await? else {
+            continue;
+        };
+        match facade.objects.delete::<ConfigMap>(&Key::of(&map)).await {
             Ok(()) | Err(Refusal::NotFound(_)) => {}
             Err(refusal) => return Err(refusal),
         }

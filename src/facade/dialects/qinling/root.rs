@@ -2,15 +2,26 @@
 
 use axum::{
     Json,
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use serde_json::{Value, json};
 
-use crate::facade::extract::text;
+use crate::facade::{extract::text, state::Facade};
 
-fn base(headers: &HeaderMap) -> String {
-    format!("http://{}", text(headers, header::HOST).unwrap_or("localhost"))
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The address under which the client came, as a proxy in front of the facade tells it.
+pub fn base(facade: &Facade, headers: &HeaderMap) -> String {
+    let forwarded = text(headers, FORWARDED).filter(|scheme| matches!(*scheme, "http" | "https"));
+    let own = if facade.config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let host = text(headers, header::HOST).unwrap_or("localhost");
+    format!("{}://{host}", forwarded.unwrap_or(own))
 }
 
 /// Versions of the API
@@ -18,8 +29,8 @@ fn base(headers: &HeaderMap) -> String {
     get, path = "/", tag = "qinling", operation_id = "qinlingVersions",
     responses((status = 200, description = "The versions", body = Value)),
 )]
-pub async fn versions(headers: HeaderMap) -> Json<Value> {
-    let href = format!("{}/v1", base(&headers));
+pub async fn versions(State(facade): State<Facade>, headers: HeaderMap) -> Json<Value> {
+    let href = format!("{}/v1", base(&facade, &headers));
     Json(json!({"versions": [{
         "id": "v1.0", "status": "CURRENT", "links": [{"href": href, "target": "v1", "rel": "self"}],
     }]}))
@@ -30,8 +41,8 @@ pub async fn versions(headers: HeaderMap) -> Json<Value> {
     get, path = "/v1/", tag = "qinling", operation_id = "qinlingV1",
     responses((status = 200, description = "Its address", body = Value)),
 )]
-pub async fn v1(headers: HeaderMap) -> Json<Value> {
-    Json(json!({"uri": format!("{}/v1", base(&headers))}))
+pub async fn v1(State(facade): State<Facade>, headers: HeaderMap) -> Json<Value> {
+    Json(json!({"uri": format!("{}/v1", base(&facade, &headers))}))
 }
 
 /// Its address without the slash.

@@ -327,13 +327,13 @@ mod tests {
     fn a_function_of_another_door_is_an_image() {
         let function: Function = serde_json::from_value(json!({
             "apiVersion": "errand.dev/v1alpha1", "kind": "Function",
-            "metadata": {"name": "hello", "namespace": "n", "uid": "u", "creationTimestamp": "2026-11-21T16:40:28Z"},
+            "metadata": {"name": "hello", "namespace": "n", "uid": "0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f", "creationTimestamp": "2026-11-21T16:40:28Z"},
             "spec": {"container": {"image": "x/y"}, "capabilities": {"cpu": "2", "memory": "1Mi"}, "timeout": "1500ms"},
         }))
         .unwrap();
         let text = serde_json::to_string(&listed(&function, 3, 0)).unwrap();
         let expected = concat!(
-            r#"{"id":"u","name":"hello","description":null,"cpu":2000,"memory_size":1048576,"timeout":2,"runtime_id":null,"#,
+            r#"{"id":"0f1e2d3c-4b5a-4978-8069-1a2b3c4d5e6f","name":"hello","description":null,"cpu":2000,"memory_size":1048576,"timeout":2,"runtime_id":null,"#,
             r#""code":"{\"source\": \"image\", \"image\": \"x/y\"}","entry":null,"count":3,"latest_version":0,"#,
             r#""project_id":"n","created_at":"2026-11-21T16:40:28Z","updated_at":null}"#
         );

@@ -1,7 +1,10 @@
 //! `/v1/functions/{id}/versions`: a version is a ControllerRevision that belongs to the Function and holds what is fixed
 //! of its spec: the package. Everything else comes from the Function as it stands.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Json,
@@ -128,9 +131,29 @@ pub fn latest(revisions: &[ControllerRevision]) -> i64 {
         .unwrap_or(0)
 }
 
+/// The newest versions by the uids of these Functions; one list for each namespace.
+pub async fn newest(facade: &Facade, functions: &[Arc<Function>]) -> Result<HashMap<String, i64>, Refusal> {
+    let packaged = functions
+        .iter()
+        .filter(|function| Settings::of(function).is_some());
+    let namespaces: BTreeSet<String> = packaged.filter_map(|function| function.namespace()).collect();
+    let mut newest = HashMap::new();
+    for namespace in namespaces {
+        let take = |revision: ControllerRevision| {
+            if let Some(uid) = revision.labels().get(LABEL_FUNCTION_UID) {
+                let known = newest.entry(uid.clone()).or_insert(0);
+                *known = revision.revision.max(*known);
+            }
+        };
+        facade.objects.list(&namespace, LABEL_FUNCTION_UID, take).await?;
+    }
+    Ok(newest)
+}
+
 /// Drops a package that neither the Function nor any version runs.
 pub async fn forget_unused(facade: &Facade, function: &Function, stored: &Stored) -> Result<(), Refusal> {
-    let now = Settings::of(function).is_some_and(|settings| settings.stored == *stored);
+    let now = Settings::of(function)
+        .is_some_and(|settings| settings.stored == *stored || settings.previous.as_ref() == Some(stored));
     if now
         || all(facade, function)
             .await?

@@ -22,6 +22,7 @@ use super::{
     filters::Filters,
     inputs, map,
     map::Extra,
+    root::base,
     scope::{Scope, scope},
     target::{Target, resolve},
     wire::time,
@@ -171,14 +172,6 @@ fn show(function: &Function, id: &str, hook: &Hook, base: &str) -> Shown {
     }
 }
 
-/// The address under which the client came, as a proxy in front of the facade tells it.
-fn base(headers: &HeaderMap) -> String {
-    let named = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = named("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
-    let host = text(headers, header::HOST).unwrap_or("localhost");
-    format!("{}://{host}", scheme.unwrap_or("http"))
-}
-
 async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> Result<Function, Refusal> {
     let text = json!(hook).to_string();
     let written = edit::<Refusal>(facade, Key::of(function), |function| {
@@ -236,7 +229,7 @@ pub async fn create(
     let written = write(&facade, &function, &id, &hook).await?;
     Ok((
         StatusCode::CREATED,
-        Json(show(&written, &id, &hook, &base(&headers))),
+        Json(show(&written, &id, &hook, &base(&facade, &headers))),
     ))
 }
 
@@ -274,7 +267,7 @@ pub async fn list(
         Scope::All => facade.views.functions.read(|table| table.all()),
         Scope::One(namespace) => facade.views.functions.by_facet(&Facet::Namespace(namespace)),
     };
-    let base = base(&headers);
+    let base = base(&facade, &headers);
     let shown = functions.iter().flat_map(|function| {
         let hooks = all(function).into_iter();
         hooks
@@ -302,7 +295,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Json<Shown>, Refusal> {
     let (function, hook) = own(&facade, &caller, Verb::Get, &id).await?;
-    Ok(Json(show(&function, &id, &hook, &base(&headers))))
+    Ok(Json(show(&function, &id, &hook, &base(&facade, &headers))))
 }
 
 /// Changes a webhook
@@ -352,7 +345,7 @@ pub async fn change(
         take(&facade, &old, &id).await?;
     }
     let written = write(&facade, &function, &id, &hook).await?;
-    Ok(Json(show(&written, &id, &hook, &base(&headers))))
+    Ok(Json(show(&written, &id, &hook, &base(&facade, &headers))))
 }
 
 /// Closes a webhook

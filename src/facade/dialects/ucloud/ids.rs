@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use uuid::Uuid;
 
 use super::wire::TaskId;
+use crate::facade::uuids;
 
 /// Numbers of Tasks are below this.
 const NUMBERS: u64 = 1 << 52;
@@ -26,14 +27,12 @@ impl JobId {
 
     /// The UUID that a text is, in the only form that names of objects can have.
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Self(Uuid::try_parse(text).ok()?);
-        (id.to_string() == text).then_some(id)
+        uuids::parse(text).map(Self)
     }
 
-    /// The id of a Task: its name where that is one, else its uid.
+    /// The id of a Task.
     pub fn of(meta: &ObjectMeta) -> Option<Self> {
-        let name = meta.name.as_deref().and_then(Self::parse);
-        name.or_else(|| Self::parse(meta.uid.as_deref()?))
+        uuids::of(meta).map(Self)
     }
 
     /// The number of the same Task. Bits 48 to 51 of a UUID tell its version (RFC 9562, section 4) and are passed over.

@@ -2,6 +2,12 @@
 
 use std::process::Command;
 
+use errand::crd::Function;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 
 use crate::support::{docker::DockerEngine, http::Http, plane::Doors, process::Dev};
@@ -187,4 +193,40 @@ fn an_image_gets_the_words_of_its_input_and_is_stopped_at_its_time_limit() {
         ("failed", &json!("Function execution timeout."))
     );
     assert!(result["duration"].as_f64().unwrap() >= 2.0, "{result}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_does_not_lead_to_what_belongs_to_others() {
+    let (doors, ann) = open().await;
+    let path = format!("/v1/functions/{}", function_id(&ann));
+    let md5 = "d41d8cd98f00b204e9800998ecf8427e";
+    let name = format!("echo-{md5}-0");
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "binaryData": {"part": "c2VjcmV0"},
+    });
+    doors.create(Some("default"), map).await;
+    let previous = json!({"md5": md5, "parts": 1});
+    let settings = json!({"runtime": ID, "entry": "main.main", "md5": md5, "parts": 1, "previous": previous});
+    let annotations = json!({"errand.dev/qinling-function": settings.to_string()});
+    let functions: Api<Function> = Api::namespaced(doors.client.clone(), "default");
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    functions
+        .patch("echo", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    // 405 until the facade knows of the package.
+    let loaded = ann.get_until_not(&format!("{path}?download=true"), 405);
+    assert_eq!(loaded.status, 404, "{}", loaded.text());
+    // An empty zip. The package before the one that it replaces is dropped, if it is the function's own.
+    let zip = b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let head = "--x\r\nContent-Disposition: form-data; name=\"package\"; filename=\"p\"\r\n\r\n";
+    let form = [head.as_bytes(), zip, b"\r\n--x--\r\n"].concat();
+    let multipart = ann.with("Content-Type", "multipart/form-data; boundary=x");
+    let changed = multipart.send("PUT", &path, &form);
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    let maps: Api<ConfigMap> = Api::namespaced(doors.client.clone(), "default");
+    assert!(
+        maps.get_opt(&name).await.unwrap().is_some(),
+        "somebody else's ConfigMap was deleted"
+    );
 }
