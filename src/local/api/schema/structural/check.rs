@@ -309,10 +309,10 @@ fn has_type(node: &Node, value: &Value) -> bool {
     }
 }
 
-/// Whole numbers count as integers, however they are written.
+/// Whole numbers count as integers, however they are written. Those beyond 64 bits with a sign are floats to the real
+/// server (apimachinery, util/json), which takes none of that size for an integer.
 fn is_integer(value: &Value) -> bool {
     value.is_i64()
-        || value.is_u64()
         || value
             .as_f64()
             .is_some_and(|f| f.fract() == 0.0 && f.abs() < 9.0e15)

@@ -9,6 +9,7 @@ fn values_are_refused_in_the_real_servers_words() {
         "mode": {"type": "string", "enum": ["b", "c"]},
         "at": {"type": "string", "format": "date-time"},
         "small": {"type": "integer", "format": "int32"},
+        "whole": {"type": "integer"},
         "list": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "string"}},
         "map": {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": "boolean"}},
         "port": {"x-kubernetes-int-or-string": true},
@@ -78,6 +79,13 @@ fn values_are_refused_in_the_real_servers_words() {
         (
             json!({"name": "ab", "at": "soon"}),
             vec!["spec.at: Invalid value: \"soon\": spec.at in body must be of type date-time: \"soon\""],
+        ),
+        (json!({"name": "ab", "whole": i64::MAX}), vec![]),
+        (
+            json!({"name": "ab", "whole": 17_167_151_179_699_965_078_u64}),
+            vec![
+                "spec.whole: Invalid value: \"number\": spec.whole in body must be of type integer: \"number\"",
+            ],
         ),
         (
             json!({"name": "ab", "small": 3_000_000_000u64}),
