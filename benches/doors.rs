@@ -67,7 +67,7 @@ fn main() {
                 (list.to_owned(), String::new())
             })
             .await;
-            listed.print(&format!("lists at the door of {door}: `{list}`"), "");
+            listed.print(&format!("lists at the door of {door}, `{list}`"), "");
         }
         let execution = json!({"function_id": queue, "sync": false}).to_string();
         let external = json!({"title": "bench", "owner": "admin"}).to_string();
