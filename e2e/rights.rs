@@ -25,6 +25,7 @@ const CONTROLLER: &[&str] = &[
     "errand.dev/tasks: delete get list watch",
     "errand.dev/tasks/status: patch",
     "events.k8s.io/events: create patch",
+    "networking.k8s.io/networkpolicies: create",
 ];
 const CONTROLLER_AT_HOME: &[&str] = &[
     "coordination.k8s.io/leases: create",

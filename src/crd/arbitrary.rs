@@ -425,27 +425,36 @@ fn pod_options() -> BoxedStrategy<PodOptions> {
         of(text()),
         of(text()),
     );
+    let rule = weighted(0.5, Just(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]})));
+    let rule = rule.prop_map(|rule| {
+        rule.and_then(|rule| rule.as_object().cloned())
+            .unwrap_or_default()
+    });
     (
         names,
         of(1..=3600_i64),
         vec(volume, 0..3),
+        weighted(0.3, vec(rule, 0..3)),
         btree_map(key(), text(), 0..3),
         btree_map(key(), annotation, 0..3),
     )
-        .prop_map(|(names, grace, volumes, labels, annotations)| PodOptions {
-            service_account_name: names.0,
-            image_pull_secrets: names
-                .1
-                .into_iter()
-                .map(|name| LocalObjectReference { name })
-                .collect(),
-            priority_class_name: names.2,
-            scheduler_name: names.3,
-            runtime_class_name: names.4,
-            termination_grace_period_seconds: grace,
-            volumes,
-            labels,
-            annotations,
-        })
+        .prop_map(
+            |(names, grace, volumes, egress, labels, annotations)| PodOptions {
+                service_account_name: names.0,
+                image_pull_secrets: names
+                    .1
+                    .into_iter()
+                    .map(|name| LocalObjectReference { name })
+                    .collect(),
+                priority_class_name: names.2,
+                scheduler_name: names.3,
+                runtime_class_name: names.4,
+                termination_grace_period_seconds: grace,
+                volumes,
+                egress,
+                labels,
+                annotations,
+            },
+        )
         .boxed()
 }

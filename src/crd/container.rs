@@ -225,6 +225,12 @@ pub struct PodOptions {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "volumes")]
     pub volumes: Vec<serde_json::Map<String, serde_json::Value>>,
+    /// Where the container may connect to, as egress rules of a NetworkPolicy in networking.k8s.io/v1: addresses that no
+    /// rule names are closed, DNS included. Present: a NetworkPolicy that belongs to the Task is made before its first pod.
+    /// Absent: the namespace's own policies hold. Network plugins without policies let everything through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "egress")]
+    pub egress: Option<Vec<serde_json::Map<String, serde_json::Value>>>,
     /// Labels added to the pod. Keys under `errand.dev/` are refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -235,6 +241,15 @@ pub struct PodOptions {
     #[schemars(extend("maxProperties" = 64))]
     #[x_kube(validation = ("self.all(key, !key.startsWith('errand.dev/'))", "keys under errand.dev/ are Errand's own"))]
     pub annotations: BTreeMap<String, String>,
+}
+
+// As with volumes: the engine reads them, and the API server that takes the NetworkPolicy has the last word.
+fn egress(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 256,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    })
 }
 
 // core/v1's Volume with all its sources would add some 1,500 lines to each CRD. So anything may stand in a volume, and

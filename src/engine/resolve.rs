@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::{EnvVar, Volume};
+use k8s_openapi::api::{
+    core::v1::{EnvVar, Volume},
+    networking::v1::NetworkPolicyEgressRule,
+};
 use serde::{Deserialize, Serialize};
 
 use super::http::check_proxied;
@@ -43,6 +46,8 @@ pub struct Run {
     pub pod: PodOptions,
     /// Its volumes, read.
     pub volumes: Vec<Volume>,
+    /// Its egress rules, read; `None` where it has none of its own.
+    pub egress: Option<Vec<NetworkPolicyEgressRule>>,
     /// What the container is given.
     pub input: RunInput,
     /// What the engine must know for as long as the pod lives.
@@ -169,6 +174,14 @@ pub enum SpecError {
     /// A request that the API server would not pass on as it is.
     #[error("http.dispatch: ApiProxy: {0}")]
     Proxied(String),
+    /// A rule that networking.k8s.io/v1 does not know.
+    #[error("pod.egress[{index}] is no egress rule of networking.k8s.io/v1: {why}")]
+    Egress {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A volume that core/v1 does not know.
     #[error("pod.volumes[{index}] is no volume of core/v1: {why}")]
     Volume {
@@ -247,6 +260,7 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
         literal_args: input.args.clone(),
         capabilities: merge_capabilities(function.capabilities.as_ref(), task.capabilities.as_ref()),
         volumes: volumes(&pod)?,
+        egress: egress(&pod)?,
         pod,
         input: decode(input)?,
         facts,
@@ -261,6 +275,24 @@ fn volumes(pod: &PodOptions) -> Result<Vec<Volume>, SpecError> {
         })
     };
     pod.volumes.iter().enumerate().map(read).collect()
+}
+
+fn egress(pod: &PodOptions) -> Result<Option<Vec<NetworkPolicyEgressRule>>, SpecError> {
+    let read = |(index, rule)| {
+        NetworkPolicyEgressRule::deserialize(rule).map_err(|error: serde_json::Error| SpecError::Egress {
+            index,
+            why: error.to_string(),
+        })
+    };
+    let Some(rules) = &pod.egress else {
+        return Ok(None);
+    };
+    rules
+        .iter()
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 fn supervised(function: &FunctionSpec) -> Result<bool, SpecError> {
@@ -398,6 +430,24 @@ mod tests {
         let volumes = resolve(&TaskSpec::default(), &good, None).unwrap().volumes;
         assert_eq!(volumes.len(), 1);
         assert!(volumes[0].empty_dir.is_some());
+    }
+
+    #[test]
+    fn an_egress_rule_that_is_none_is_a_spec_error_with_its_place() {
+        let resolved = |egress: serde_json::Value| {
+            let spec = FunctionSpec {
+                pod: Some(serde_json::from_value(serde_json::json!({"egress": egress})).unwrap()),
+                ..function(&["true"])
+            };
+            resolve(&TaskSpec::default(), &spec, None).map(|run| run.egress)
+        };
+        let refused = resolved(serde_json::json!([{}, {"ports": 53}])).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "pod.egress[1] is no egress rule of networking.k8s.io/v1: invalid type: integer `53`, expected a sequence"
+        );
+        assert_eq!(resolved(serde_json::json!([])), Ok(Some(Vec::new())));
+        assert_eq!(resolved(serde_json::Value::Null), Ok(None));
     }
 
     #[test]

@@ -97,6 +97,21 @@ fn the_way_through_the_api_server_is_granted_where_it_is_asked_for() {
 }
 
 #[test]
+fn policies_are_the_controllers_to_make_where_it_is_asked_for() {
+    let granted = |set: &[&str]| {
+        let objects = rendered(set);
+        let of = |component: &str| {
+            let role = format!("errand-system-errand-{component}");
+            let rights = rights(named(&objects, "ClusterRole", &role));
+            rights.contains(&"networking.k8s.io/networkpolicies: create".to_owned())
+        };
+        ["controller", "facade"].map(of)
+    };
+    assert_eq!(granted(&["--set", "rbac.networkPolicies=true"]), [true, false]);
+    assert_eq!(granted(&[]), [false, false]);
+}
+
+#[test]
 fn in_one_namespace_only_what_has_none_is_granted_in_the_cluster() {
     let objects = with("one-namespace");
     let (controller, facade) = ("errand-system-errand-controller", "errand-system-errand-facade");

@@ -1,5 +1,6 @@
 //! The pod of one attempt. Pure: a [`Run`] in, a Pod out.
 
+pub mod egress;
 mod input;
 mod needs;
 
@@ -71,9 +72,14 @@ pub enum BuildError {
 /// The name of the pod of an attempt: derived, so that making it twice meets AlreadyExists and not a second run. The
 /// Task's uid is in it, so that a Task that was deleted and made again under its name does not meet its old pod.
 pub fn name(task: &str, uid: &str, attempt: u32) -> String {
+    derived(task, uid, &attempt.to_string())
+}
+
+/// A name that only this Task's objects have.
+fn derived(task: &str, uid: &str, what: &str) -> String {
     let digest = Sha256::digest(uid.as_bytes());
     let mark: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    let suffix = format!("-{mark}-{attempt}");
+    let suffix = format!("-{mark}-{what}");
     format!("{}{suffix}", cut(task, MAX_NAME - suffix.len()))
 }
 

@@ -1,6 +1,7 @@
 //! The life of a Task: observe -> plan -> act.
 
 pub mod dispatch;
+mod egress;
 pub mod evidence;
 pub mod finish;
 pub mod letgo;

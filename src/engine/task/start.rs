@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::{
-    api::core::v1::Pod,
+    api::{core::v1::Pod, networking::v1::NetworkPolicy},
     jiff::{SignedDuration, Timestamp},
 };
 use kube::{ResourceExt, api::PostParams};
 use kube_runtime::{controller::Action, reflector::ObjectRef};
 
 use super::{
-    finish,
+    egress, finish,
     outcome::{self, Outcome, Reason},
     plan,
     reconcile::{Error, Subject, owns},
@@ -51,7 +51,7 @@ pub async fn start(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Resul
     }
     let subject = &subject.with(Arc::new(task));
     match prepare(ctx, subject, attempt).await? {
-        Prepared::Pod(pod) => create(ctx, subject, &pod).await,
+        Prepared::Pod(pod, policy) => create(ctx, subject, &pod, policy.as_deref()).await,
         Prepared::Wait(wait) => Ok(Action::requeue(wait)),
         Prepared::Impossible(outcome) => end(ctx, subject, outcome).await,
     }
@@ -122,7 +122,8 @@ async fn queue_up(
 }
 
 enum Prepared {
-    Pod(Box<Pod>),
+    /// The pod, and the policy that must be there before it.
+    Pod(Box<Pod>, Option<Box<NetworkPolicy>>),
     Wait(Duration),
     Impossible(Outcome),
 }
@@ -147,7 +148,10 @@ async fn prepare(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Result<
         Err(error) => return impossible(chain(&error)),
     };
     match pod::build(&subject.task, &run, attempt, &ctx.config.runner, ctx.delivery) {
-        Ok(pod) => Ok(Prepared::Pod(Box::new(pod))),
+        Ok(pod) => {
+            let policy = pod::egress::policy(&subject.task, &run).map(Box::new);
+            Ok(Prepared::Pod(Box::new(pod), policy))
+        }
         Err(error) => impossible(chain(&error)),
     }
 }
@@ -213,7 +217,12 @@ async fn found(ctx: &Context, function: &Function, version: Option<i64>) -> Resu
     Ok(Found::Not(outcome))
 }
 
-async fn create(ctx: &Arc<Context>, subject: &Subject, pod: &Pod) -> Result<Action, Error> {
+async fn create(
+    ctx: &Arc<Context>,
+    subject: &Subject,
+    pod: &Pod,
+    policy: Option<&NetworkPolicy>,
+) -> Result<Action, Error> {
     let api = ctx.pods(&subject.namespace);
     let params = PostParams {
         field_manager: Some(ctx.config.instance.clone()),
@@ -223,6 +232,11 @@ async fn create(ctx: &Arc<Context>, subject: &Subject, pod: &Pod) -> Result<Acti
     if !ctx.leadership.is_held_now() {
         tracing::warn!(task = %subject.name, namespace = %subject.namespace, "the lease has run out: no pod is made");
         return Ok(Action::requeue(LEASE_RETRY));
+    }
+    if let Some(policy) = policy
+        && let Some(outcome) = egress::close(ctx, subject, policy).await?
+    {
+        return end(ctx, subject, outcome).await;
     }
     match ctx.call("create a pod", api.create(&params, pod)).await {
         Ok(_) => {

@@ -5,6 +5,7 @@ mod containers;
 mod counts;
 mod crash;
 mod dispatch;
+mod egress;
 mod ends;
 mod faults;
 mod http;

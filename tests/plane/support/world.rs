@@ -283,7 +283,7 @@ impl World {
         .await
     }
 
-    async fn poll<T, F: Future<Output = Option<T>>>(&self, what: &str, ask: impl Fn() -> F) -> T {
+    pub async fn poll<T, F: Future<Output = Option<T>>>(&self, what: &str, ask: impl Fn() -> F) -> T {
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Some(found) = ask().await {

@@ -215,6 +215,15 @@ const BUILTINS: &[Builtin] = &[
         ..BASE
     },
     Builtin {
+        // Kept and shown; nothing on this machine enforces them.
+        group: "networking.k8s.io",
+        kind: "NetworkPolicy",
+        plural: "networkpolicies",
+        short: &["netpol"],
+        columns: &[("Pod-Selector", "string", 0), ("Age", "string", 0)],
+        ..BASE
+    },
+    Builtin {
         group: "rbac.authorization.k8s.io",
         kind: "ClusterRole",
         plural: "clusterroles",

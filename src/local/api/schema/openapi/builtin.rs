@@ -13,6 +13,7 @@ use k8s_openapi::{
         coordination::v1::Lease,
         core::v1::{Binding, ConfigMap, Event, Namespace, Node, Pod, Secret, ServiceAccount},
         events::v1::Event as NewEvent,
+        networking::v1::NetworkPolicy,
         policy::v1::Eviction,
         rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
@@ -79,6 +80,7 @@ const NAMES: &[(&str, &str)] = &[
     ),
     ("coordination.k8s.io", "io.k8s.api.coordination.v1.Lease"),
     ("events.k8s.io", "io.k8s.api.events.v1.Event"),
+    ("networking.k8s.io", "io.k8s.api.networking.v1.NetworkPolicy"),
     ("policy", "io.k8s.api.policy.v1.Eviction"),
     ("rbac.authorization.k8s.io", "io.k8s.api.rbac.v1.ClusterRole"),
     (
@@ -114,6 +116,7 @@ static DEFINITIONS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
         SubjectAccessReview,
         Lease,
         NewEvent,
+        NetworkPolicy,
         Eviction,
         ClusterRole,
         ClusterRoleBinding,

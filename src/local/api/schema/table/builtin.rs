@@ -22,6 +22,7 @@ pub(super) fn paint(group: &str, kind: &str) -> Option<Paint> {
         ("apiextensions.k8s.io", _) | ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => created,
         ("rbac.authorization.k8s.io", _) => binding,
         ("coordination.k8s.io", "Lease") => lease,
+        ("networking.k8s.io", "NetworkPolicy") => network_policy,
         _ => return None,
     })
 }
@@ -62,6 +63,37 @@ fn secret(object: &Value, now: Timestamp) -> Vec<Value> {
         json!(size(object, &["/data"])),
         age_of(object, now),
     ]
+}
+
+fn network_policy(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![
+        name(object),
+        json!(selector(object, "/spec/podSelector")),
+        age_of(object, now),
+    ]
+}
+
+/// A label selector as apimachinery's `FormatLabelSelector` writes it.
+fn selector(object: &Value, pointer: &str) -> String {
+    let labels = map(object, &format!("{pointer}/matchLabels"));
+    let labels = labels.into_iter().flatten();
+    let equals = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let expressions = list(object, &format!("{pointer}/matchExpressions"));
+    let others = expressions.iter().map(|expression| {
+        let key = text(expression, "/key");
+        let values: Vec<&str> = list(expression, "/values")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        match text(expression, "/operator") {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        }
+    });
+    let parts: Vec<String> = equals.chain(others).collect();
+    or_none(&parts.join(",")).to_owned()
 }
 
 fn config_map(object: &Value, now: Timestamp) -> Vec<Value> {

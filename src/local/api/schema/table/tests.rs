@@ -272,6 +272,19 @@ fn other_builtin_types_have_their_usual_columns() {
             "x|Role/r|60m|u||n/s",
         ),
         (
+            "networking.k8s.io",
+            "NetworkPolicy",
+            json!({"spec": {"podSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [
+                {"key": "c", "operator": "In", "values": ["d", "e"]}, {"key": "f", "operator": "DoesNotExist"}]}}}),
+            "x|a=b,c in (d,e),!f|60m",
+        ),
+        (
+            "networking.k8s.io",
+            "NetworkPolicy",
+            json!({"spec": {"podSelector": {}}}),
+            "x|<none>|60m",
+        ),
+        (
             "apps",
             "ControllerRevision",
             json!({"revision": 3}),
