@@ -14,7 +14,7 @@ use errand::{
     engine::leader::Leadership,
 };
 use http::Method;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, jiff::Timestamp};
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
@@ -187,7 +187,7 @@ async fn a_signed_callback_can_be_verified() {
     let signed = [format!("{id}.{timestamp}.").as_bytes(), &call.body].concat();
     let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
     assert_eq!(call.header("webhook-signature"), Some(expected.as_str()));
-    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    let now = Timestamp::now().as_second();
     assert!(
         (now - timestamp.parse::<i64>().unwrap()).abs() < 300,
         "{timestamp}"
@@ -546,7 +546,7 @@ async fn a_controller_whose_lease_has_run_out_calls_nobody() {
     world.task("t", spec).await;
     let tasks: Api<Task> = Api::namespaced(world.client.clone(), "default");
     let ended =
-        json!({"status": {"phase": "Succeeded", "reason": "Reported", "finishedAt": "2026-01-01T00:00:00Z"}});
+        json!({"status": {"phase": "Succeeded", "reason": "Reported", "finishedAt": Timestamp::now()}});
     tasks
         .patch_status("t", &PatchParams::default(), &Patch::Merge(ended))
         .await
