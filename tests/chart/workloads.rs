@@ -86,6 +86,10 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--static-tokens=/etc/errand/tokens/tokens.csv",
             "--tls-cert=/etc/errand/tls/tls.crt",
             "--tls-key=/etc/errand/tls/tls.key",
+            "--diego-addr=0.0.0.0:8889",
+            "--diego-ca=/etc/errand/diego/ca.crt",
+            "--diego-cert=/etc/errand/diego/tls.crt",
+            "--diego-key=/etc/errand/diego/tls.key",
             "--max-streams=8192",
         ]
     );

@@ -1,7 +1,9 @@
 //! Flags about single doors of the REST facade, a file for each.
 
 mod cloudru;
+mod listen;
 
+pub use self::listen::DiegoListen;
 use crate::facade::dialects;
 
 /// What single doors are told.
