@@ -289,6 +289,7 @@ mod tests {
                     any: facade::dialects::cloudru::AnyForm::Both,
                     ..Default::default()
                 },
+                ..Default::default()
             },
             ..facade::Config::default()
         };

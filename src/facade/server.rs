@@ -76,10 +76,11 @@ fn seen(facade: &Facade, door: &'static str) -> Observe {
 }
 
 /// Compresses what is not compressed already. Some clients store a file as it comes over the wire, whatever its
-/// `Content-Encoding`.
-fn compression() -> CompressionLayer<And<DefaultPredicate, NotForContentType>> {
+/// `Content-Encoding`, and clients of protobuf are promised a `Content-Length`.
+fn compression() -> CompressionLayer<And<And<DefaultPredicate, NotForContentType>, NotForContentType>> {
     let packed = NotForContentType::const_new("application/zip");
-    CompressionLayer::new().compress_when(DefaultPredicate::new().and(packed))
+    let messages = NotForContentType::const_new("application/x-protobuf");
+    CompressionLayer::new().compress_when(DefaultPredicate::new().and(packed).and(messages))
 }
 
 /// A door's routes, with its layers around them; the first layer here is the innermost.

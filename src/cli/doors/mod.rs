@@ -1,6 +1,7 @@
 //! Flags about single doors of the REST facade, a file for each.
 
 mod cloudru;
+mod diego;
 mod listen;
 
 pub use self::listen::DiegoListen;
@@ -11,6 +12,8 @@ use crate::facade::dialects;
 pub struct DoorArgs {
     #[command(flatten)]
     cloudru: cloudru::CloudruArgs,
+    #[command(flatten)]
+    diego: diego::DiegoArgs,
 }
 
 impl DoorArgs {
@@ -18,6 +21,7 @@ impl DoorArgs {
     pub fn settings(&self) -> dialects::Settings {
         dialects::Settings {
             cloudru: self.cloudru.settings(),
+            diego: self.diego.settings(),
         }
     }
 }

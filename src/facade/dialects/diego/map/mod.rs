@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::EnvVar;
 use kube::ResourceExt as _;
 
+pub use self::needs::PLACEMENT;
 use self::tree::Tree;
 use super::{
     messages::{EnvironmentVariable, TaskDefinition},
