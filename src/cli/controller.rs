@@ -1,9 +1,10 @@
 //! `errand controller`: the engine in a cluster, with leader election, health and metrics.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ use crate::{
     crd::Duration,
     engine::{
         self,
+        callback::{Authorities, Network},
         leader::{self, LeadError, LeaderConfig, Leadership},
         metrics::Metrics,
     },
@@ -60,11 +62,39 @@ pub struct Args {
     )]
     node_lost_after: Duration,
     #[command(flatten)]
+    callbacks: CallbackArgs,
+    #[command(flatten)]
     lease: LeaseArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
     #[command(flatten)]
     telemetry: telemetry::Args,
+}
+
+/// Who may be called back.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Callbacks")]
+struct CallbackArgs {
+    /// Network that callbacks may go to, such as 10.0.0.0/8; may be given again. Once given, they go nowhere else.
+    /// Loopback must be named here; link-local addresses and metadata services of clouds are never called
+    #[arg(
+        long = "callback-allow",
+        value_name = "NETWORK",
+        env = "ERRAND_CALLBACK_ALLOW",
+        value_delimiter = ','
+    )]
+    allow: Vec<Network>,
+    /// Network that callbacks never go to; may be given again
+    #[arg(
+        long = "callback-deny",
+        value_name = "NETWORK",
+        env = "ERRAND_CALLBACK_DENY",
+        value_delimiter = ','
+    )]
+    deny: Vec<Network>,
+    /// Authorities (PEM) that https callbacks trust beside those of Mozilla
+    #[arg(long = "callback-ca", value_name = "PATH", env = "ERRAND_CALLBACK_CA")]
+    authorities: Option<PathBuf>,
 }
 
 /// How one of several controllers is chosen.
@@ -139,6 +169,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The authorities for callbacks cannot be read.
+    #[error("could not read authorities (PEM) from {path}", path = path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
     /// Signals cannot be received.
     #[error(transparent)]
     Signals(#[from] signals::Error),
@@ -156,7 +195,8 @@ pub enum Error {
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(args: Args) -> Result<u8, Error> {
     args.telemetry.init()?;
-    let config = args.config();
+    let mut config = args.config();
+    config.callbacks.authorities = args.callbacks.authorities()?;
     telemetry::log_start("controller", &config);
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -226,7 +266,27 @@ impl Args {
             Delivery::InitContainer => Some(engine::Delivery::InitContainer),
         };
         config.node_lost_after = self.node_lost_after.get();
+        config.callbacks.networks.allow.clone_from(&self.callbacks.allow);
+        config.callbacks.networks.deny.clone_from(&self.callbacks.deny);
         config
+    }
+}
+
+impl CallbackArgs {
+    fn authorities(&self) -> Result<Authorities, Error> {
+        let Some(path) = &self.authorities else {
+            return Ok(Authorities::default());
+        };
+        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let failed = |source| Error::Authorities {
+            path: path.clone(),
+            source,
+        };
+        let found = read.map_err(failed)?;
+        match found.is_empty() {
+            true => Err(failed(pem::Error::NoItemsFound)),
+            false => Ok(Authorities(found)),
+        }
     }
 }
 
@@ -250,6 +310,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::engine::callback::Networks;
 
     #[derive(Parser)]
     struct Cli {
@@ -269,6 +330,9 @@ mod tests {
             "--runner-image=reg/errand:1",
             "--runner-delivery=init-container",
             "--node-lost-after=30s",
+            "--callback-allow=10.0.0.0/8,fd00::/8",
+            "--callback-allow=192.0.2.1",
+            "--callback-deny=10.96.0.0/12",
             "--lease-duration=20s",
         ]);
         let config = args.config();
@@ -276,6 +340,14 @@ mod tests {
         assert_eq!(config.runner.image, "reg/errand:1");
         assert_eq!(config.runner.delivery, Some(engine::Delivery::InitContainer));
         assert_eq!(config.node_lost_after, std::time::Duration::from_secs(30));
+        let networks =
+            |texts: &[&str]| -> Vec<Network> { texts.iter().map(|text| text.parse().unwrap()).collect() };
+        let expected = Networks {
+            allow: networks(&["10.0.0.0/8", "fd00::/8", "192.0.2.1"]),
+            deny: networks(&["10.96.0.0/12"]),
+            loopback: false,
+        };
+        assert_eq!(config.callbacks.networks, expected);
         let lease = args.lease.config("system".into());
         assert_eq!(
             (lease.namespace.as_str(), lease.name.as_str()),
@@ -283,6 +355,26 @@ mod tests {
         );
         assert_eq!(lease.lease_duration, std::time::Duration::from_secs(20));
         assert!(lease.check().is_ok());
+    }
+
+    #[test]
+    fn authorities_come_from_a_file_that_must_hold_some() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        let args = parse(&[&format!("--callback-ca={}", path.display())]);
+        let missing = args.callbacks.authorities().unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .starts_with("could not read authorities (PEM) from "),
+            "{missing}"
+        );
+        std::fs::write(&path, "nothing of this kind").unwrap();
+        assert!(args.callbacks.authorities().is_err());
+        let issued = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        std::fs::write(&path, issued.cert.pem().repeat(2)).unwrap();
+        assert_eq!(args.callbacks.authorities().unwrap().0.len(), 2);
+        assert!(parse(&[]).callbacks.authorities().unwrap().0.is_empty());
     }
 
     #[test]

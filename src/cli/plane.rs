@@ -479,6 +479,8 @@ async fn start_engine(
     };
     // The node serves image volumes, whatever version the API server gives itself.
     config.runner.delivery = config.runner.delivery.or(Some(engine::Delivery::ImageVolume));
+    // Receivers run on this machine too, and so does everything else.
+    config.callbacks.networks.loopback = true;
     let (ready, started) = oneshot::channel();
     let (client, metrics) = (client.clone(), metrics.clone());
     rooms.start("controller", |stop| async move {

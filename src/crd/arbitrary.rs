@@ -67,11 +67,7 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
         of(retry()),
     );
     let version = of(0..i64::MAX);
-    let rest = (
-        of(-1_000_000..=1_000_000),
-        of(any::<bool>()),
-        of("https?://[!-~]{1,40}"),
-    );
+    let rest = (of(-1_000_000..=1_000_000), of(any::<bool>()), of(callback()));
     (object_name(), version, words, run, rest)
         .prop_map(|(name, version, words, run, rest)| TaskSpec {
             function_ref: Some(FunctionRef { name, version }),
@@ -90,8 +86,40 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
             command: words.5,
             priority: rest.0,
             cancel: rest.1,
-            callback: rest.2.map(|url| Callback { url }),
+            callback: rest.2,
         })
+        .boxed()
+}
+
+fn callback() -> BoxedStrategy<Callback> {
+    let secret = ("[a-z]{1,8}", "[-._a-zA-Z0-9]{1,12}").prop_map(|(name, key)| SecretKeyRef { name, key });
+    let retry =
+        (of(1..=20_u32), of(duration())).prop_map(|(limit, backoff)| CallbackRetry { limit, backoff });
+    let policy = prop_oneof![Just(CallbackPolicy::Standard), Just(CallbackPolicy::Diego)];
+    (
+        ("https?://[!-~]{1,40}", of(text1()), of(secret)),
+        (
+            of(policy),
+            of(retry),
+            of((100..=60_000_u64).prop_map(Duration::from_millis)),
+        ),
+        (of(any::<bool>()), of(any::<bool>())),
+    )
+        .prop_map(
+            |((url, subject, secret_ref), (policy, retry, timeout), (follow_redirects, delete_after))| {
+                let retry = retry.filter(|_| policy != Some(CallbackPolicy::Diego));
+                Callback {
+                    url,
+                    subject,
+                    secret_ref,
+                    policy,
+                    retry,
+                    timeout,
+                    follow_redirects,
+                    delete_after,
+                }
+            },
+        )
         .boxed()
 }
 

@@ -8,8 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The longest duration that a field accepts: 30 days.
 const MAX: time::Duration = time::Duration::from_secs(720 * 3600);
 
-const PATTERN: &str = "^([0-9]+([.][0-9]+)?(ms|s|m|h))+$";
-
 /// A length of time in Go's notation (`300ms`, `90s`, `1h30m`), never negative, at most 720h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(time::Duration);
@@ -32,6 +30,9 @@ pub enum DurationError {
 }
 
 impl Duration {
+    /// What the schema lets in.
+    pub(super) const PATTERN: &str = "^([0-9]+([.][0-9]+)?(ms|s|m|h))+$";
+
     /// A duration of whole seconds; anything above the limit becomes the limit.
     pub const fn from_secs(secs: u64) -> Self {
         let max = MAX.as_secs();
@@ -116,10 +117,10 @@ impl JsonSchema for Duration {
         json_schema!({
             "type": "string",
             "maxLength": 32,
-            "pattern": PATTERN,
+            "pattern": Self::PATTERN,
             "x-kubernetes-validations": [{
                 // What breaks the pattern is said to break it, and not to be unreadable as well.
-                "rule": format!("!self.matches('{PATTERN}') || duration(self) <= duration('720h')"),
+                "rule": format!("!self.matches('{}') || duration(self) <= duration('720h')", Self::PATTERN),
                 "message": "must be at most 720h",
             }],
         })

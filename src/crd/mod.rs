@@ -4,6 +4,7 @@
 //! comments. Optional fields are skipped when absent, so that a value that was read and written again is unchanged.
 
 mod bulk;
+mod callback;
 pub mod change;
 mod container;
 mod duration;
@@ -14,6 +15,7 @@ mod status;
 mod task;
 
 pub use bulk::drop_bulk;
+pub use callback::{Callback, CallbackPolicy, CallbackRetry, CallbackState, CallbackStatus, SecretKeyRef};
 pub use container::{
     Capabilities, Container, Dispatch, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,
 };
@@ -28,7 +30,7 @@ pub use status::{
     CONDITION_EVIDENCE, CONDITION_FINISHED, EndPhase, LogTail, Message, Phase, PodRef, Progress, ReportedEnd,
     RpcStatus, Speed, TaskResult, TaskStatus,
 };
-pub use task::{Callback, External, FunctionRef, Input, Task, TaskSpec};
+pub use task::{External, FunctionRef, Input, Task, TaskSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;

@@ -6,6 +6,8 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp}
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::CallbackStatus;
+
 /// Condition type: True once the Task has ended.
 pub const CONDITION_FINISHED: &str = "Finished";
 /// Condition type: False where the evidence of the last run is missing or broken.
@@ -83,6 +85,9 @@ pub struct TaskStatus {
     /// Set exactly when the Task Failed or was Cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RpcStatus>,
+    /// How the callback goes, where `spec.callback` asks for one; absent = Pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackStatus>,
     /// Conditions: Finished, EvidenceComplete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -93,7 +98,7 @@ pub struct TaskStatus {
 }
 
 // Times are jiff's own type and not apimachinery's `Time`, which writes whole seconds.
-fn timestamp(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn timestamp(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
+use super::{Callback, Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
 
 /// One execution of a Function.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -106,7 +106,7 @@ pub struct TaskSpec {
     /// True: stop the Task and keep its evidence. Cannot be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
-    /// Where the end of the Task is to be told. Kept and given back; nothing is called yet.
+    /// Where the end of the Task is told, by a POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<Callback>,
 }
@@ -147,7 +147,7 @@ fn unchanged(fields: &[&str]) -> String {
 }
 
 /// A name that an object may have (apimachinery's `IsDNS1123Subdomain`). It becomes part of a request's path.
-const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// Names a Function of the Task's namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -214,13 +214,4 @@ pub struct External {
     /// Who does the work and reports it.
     #[schemars(length(min = 1, max = 512))]
     pub processor: String,
-}
-
-/// Where the end of a Task is to be told. Kept and given back; nothing is called yet.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Callback {
-    /// Address of the POST.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = r"^https?://[!-~]+$"))]
-    pub url: String,
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::callback;
+
 /// How the supervisor's binary gets into a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -50,6 +52,8 @@ pub struct Config {
     pub followed_tasks: usize,
     /// A Task's log is followed once it has run for so long; shorter ones cost no call.
     pub follow_after: Duration,
+    /// How callbacks are made.
+    pub callbacks: callback::Settings,
     /// How often Tasks and followed logs are counted for the metrics.
     pub count_every: Duration,
     /// The controller's name in Events and as field manager.
@@ -75,6 +79,7 @@ impl Default for Config {
             stop_margin: Duration::from_secs(15),
             followed_tasks: 256,
             follow_after: Duration::from_secs(1),
+            callbacks: callback::Settings::default(),
             count_every: Duration::from_secs(5),
             instance: "errand-controller".to_owned(),
         }

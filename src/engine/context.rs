@@ -20,6 +20,7 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    callback::Desk,
     config::{Config, Delivery},
     events::Events,
     leader::Leadership,
@@ -127,6 +128,8 @@ pub struct Context {
     pub released: Released,
     /// Requests to HTTP functions.
     pub requests: Requests,
+    /// Callbacks.
+    pub callbacks: Desk,
     /// Progress read from logs.
     pub progress: ProgressDesk,
     /// Events.
@@ -245,6 +248,7 @@ impl Context {
         self.leave_queue(uid);
         self.recent.forget(uid);
         self.requests.forget(uid);
+        self.callbacks.forget(uid);
         self.progress.forget(uid);
     }
 

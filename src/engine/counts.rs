@@ -19,9 +19,11 @@ pub async fn keep_counting(ctx: Arc<Context>, shutdown: CancellationToken) {
         let [queued, pending, running] = unfinished(&ctx.caches.tasks);
         ctx.metrics.set_tasks(queued, pending, running);
         ctx.metrics.set_followed(ctx.progress.followed());
+        ctx.metrics.set_callbacks(ctx.callbacks.underway());
     }
     ctx.metrics.set_tasks(0, 0, 0);
     ctx.metrics.set_followed(0);
+    ctx.metrics.set_callbacks(0);
 }
 
 /// How many Tasks are Queued, Pending and Running.

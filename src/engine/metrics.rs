@@ -31,6 +31,9 @@ pub struct Metrics {
     pods_created: Counter,
     api_writes: Family<Write, Counter>,
     events_dropped: Counter,
+    callback_tries: Family<Try, Counter>,
+    callbacks_ended: Family<CallbackEnd, Counter>,
+    callbacks: Gauge,
     queued: Gauge,
     pending: Gauge,
     running: Gauge,
@@ -61,6 +64,16 @@ struct Write {
     resource: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Try {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallbackEnd {
+    state: &'static str,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
@@ -78,6 +91,9 @@ impl Metrics {
             pods_created: Counter::default(),
             api_writes: Family::default(),
             events_dropped: Counter::default(),
+            callback_tries: Family::default(),
+            callbacks_ended: Family::default(),
+            callbacks: Gauge::default(),
             queued: Gauge::default(),
             pending: Gauge::default(),
             running: Gauge::default(),
@@ -137,6 +153,21 @@ impl Metrics {
             "Logs that are followed for progress",
             self.followed.clone(),
         );
+        registry.register(
+            "callback_tries",
+            "POSTs of callbacks by their outcome",
+            self.callback_tries.clone(),
+        );
+        registry.register(
+            "callbacks_ended",
+            "Callbacks that are over, by their final state",
+            self.callbacks_ended.clone(),
+        );
+        registry.register(
+            "callbacks_underway",
+            "Callbacks that are made or wait for their turn",
+            self.callbacks.clone(),
+        );
         registry.register("leader", "1 while this process leads", self.leader.clone());
         registry.register("build", "The build that runs", Info::new(build_labels()));
     }
@@ -181,6 +212,22 @@ impl Metrics {
     /// Sets how many logs are followed for progress.
     pub fn set_followed(&self, count: usize) {
         set(&self.followed, count);
+    }
+
+    /// Counts a POST of a callback; `outcome` is a static word.
+    pub fn callback_tried(&self, outcome: &'static str) {
+        self.callback_tries.get_or_create(&Try { outcome }).inc();
+    }
+
+    /// Counts a callback that is over.
+    pub fn callback_ended(&self, delivered: bool) {
+        let state = if delivered { "Delivered" } else { "Failed" };
+        self.callbacks_ended.get_or_create(&CallbackEnd { state }).inc();
+    }
+
+    /// Sets how many callbacks are made or wait for their turn.
+    pub fn set_callbacks(&self, count: usize) {
+        set(&self.callbacks, count);
     }
 
     /// Sets whether this process leads.
@@ -268,6 +315,9 @@ mod tests {
         metrics.api_write("patch", "tasks/status");
         metrics.set_tasks(3, 2, 1);
         metrics.set_followed(4);
+        metrics.callback_tried("5xx");
+        metrics.callback_ended(true);
+        metrics.set_callbacks(5);
         metrics.set_leader(true);
         metrics.events_dropped().inc();
         let text = metrics.encode().unwrap();
@@ -279,6 +329,9 @@ mod tests {
             "errand_tasks_pending 2",
             "errand_tasks_running 1",
             "errand_logs_followed 4",
+            r#"errand_callback_tries_total{outcome="5xx"} 1"#,
+            r#"errand_callbacks_ended_total{state="Delivered"} 1"#,
+            "errand_callbacks_underway 5",
             "errand_leader 1",
             "errand_events_dropped_total 1",
         ];

@@ -5,6 +5,7 @@
 //! Function together, [`pod`] makes the pod of it (both pure).
 
 pub mod backoff;
+pub mod callback;
 pub mod config;
 pub mod context;
 mod counts;

@@ -23,11 +23,13 @@ use tokio::{
     sync::{Notify, OnceCell, mpsc},
     task::JoinSet,
 };
+use tokio_rustls::rustls;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     backoff::Backoff,
+    callback::Desk,
     config::{Config, Delivery},
     context::{Caches, Context},
     counts::keep_counting,
@@ -70,6 +72,9 @@ pub enum Error {
     /// The API server does not tell its version.
     #[error("could not ask the API server for its version")]
     Version(#[source] Box<kube::Error>),
+    /// An authority for callbacks is no certificate.
+    #[error("could not trust an authority for callbacks")]
+    Authority(#[source] rustls::Error),
     /// The cache could not be filled.
     #[error("could not fill the cache of {what}: the watch ended")]
     Cache {
@@ -115,6 +120,7 @@ pub async fn run(
         queue: Queue::default(),
         recent: Recent::default(),
         released: Released::default(),
+        callbacks: Desk::new(&config.callbacks, shutdown.clone()).map_err(Error::Authority)?,
         requests: Requests::new(client.clone(), wake.clone(), shutdown.clone()),
         progress: ProgressDesk::new(config.followed_tasks, client, wake.clone(), shutdown.clone()),
         events,

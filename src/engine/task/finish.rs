@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     chain::chain,
-    crd::{Phase, ReportedEnd, Task, TaskResult, TaskStatus},
+    crd::{CallbackState, Phase, ReportedEnd, Task, TaskResult, TaskStatus},
     engine::{context::Context, pod::CONTAINER, resolve::RetryPolicy},
 };
 
@@ -107,6 +107,32 @@ pub async fn finish(
     ctx.requests.forget(&subject.uid);
     ctx.progress.forget(&subject.uid);
     letgo::release(ctx, &subject.namespace, pod).await?;
+    Ok(Action::await_change())
+}
+
+/// Writes what came of a callback.
+///
+/// # Errors
+/// [`Error::Call`] where the API server did not do it; what came is kept until it does.
+pub async fn told(ctx: &Arc<Context>, subject: &Subject, next: &TaskStatus) -> Result<Action, Error> {
+    if write::status(ctx, subject, next).await?.is_none() {
+        return Ok(Action::await_change());
+    }
+    ctx.callbacks.forget(&subject.uid);
+    let callback = next.callback.clone().unwrap_or_default();
+    let message = callback.message.unwrap_or_default();
+    if callback.state.is_over() {
+        ctx.metrics
+            .callback_ended(callback.state == CallbackState::Delivered);
+    }
+    if callback.state == CallbackState::Failed {
+        ctx.events
+            .warn(subject.task.as_ref(), "CallbackFailed", "Callback", &message);
+    }
+    tracing::info!(
+        task = %subject.name, namespace = %subject.namespace, state = %callback.state,
+        tries = callback.attempts, %message, "told of the end of a Task"
+    );
     Ok(Action::await_change())
 }
 

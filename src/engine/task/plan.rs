@@ -16,7 +16,7 @@ use crate::{
         Http, Phase, ReportedEnd, Task, TaskResult, TaskStatus,
         change::{Moment, to_millis},
     },
-    engine::{config::Config, pod, resolve},
+    engine::{callback, config::Config, pod, resolve},
 };
 
 /// Everything that a decision is made of.
@@ -32,6 +32,8 @@ pub struct Observed<'a> {
     pub node: NodeHealth,
     /// The request to an HTTP function.
     pub request: RequestState,
+    /// The call about the end of the Task.
+    pub callback: callback::Flight,
     /// How long the Task is kept once it has ended.
     pub ttl: Duration,
 }
@@ -79,6 +81,10 @@ pub enum Step {
         /// The answer of an HTTP function.
         answer: Option<Box<TaskResult>>,
     },
+    /// Tell whoever is to be called that the Task has ended.
+    Call,
+    /// Write this status, which says what came of a call.
+    Told(Box<TaskStatus>),
     /// The Task's time is over: delete it.
     Expire,
 }
@@ -119,7 +125,7 @@ pub fn decide(seen: &Observed, config: &Config) -> Plan {
     if status.phase.is_some_and(Phase::is_terminal) {
         return Plan {
             let_go: all().map(|pod| pod.pod.name.clone()).collect(),
-            step: expire(&status, seen),
+            step: over(&status, seen, config),
         };
     }
     if seen.task.metadata.deletion_timestamp.is_some() {
@@ -165,9 +171,13 @@ fn to_stop(task: &Task) -> bool {
     cancelled(task) || status.is_some_and(|status| status.reported_end.is_some())
 }
 
-fn expire(status: &TaskStatus, seen: &Observed) -> Step {
+/// A Task that has ended is told of, and kept for its time after that.
+fn over(status: &TaskStatus, seen: &Observed, config: &Config) -> Step {
     if seen.task.metadata.deletion_timestamp.is_some() {
         return Step::Rest(None);
+    }
+    if let Some(step) = callback::step::step(seen, status, config) {
+        return step;
     }
     let end = status.finished_at.unwrap_or(seen.now);
     match left(end, seen.ttl, seen.now) {
@@ -443,7 +453,7 @@ pub fn since(from: Timestamp, now: Timestamp) -> Duration {
 }
 
 /// What is left until `from + span`; `None` once it has passed.
-fn left(from: Timestamp, span: Duration, now: Timestamp) -> Option<Duration> {
+pub fn left(from: Timestamp, span: Duration, now: Timestamp) -> Option<Duration> {
     let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
     let left = span
         .checked_sub(now.duration_since(from))

@@ -83,6 +83,7 @@ fn decide_on(task: &Task, pods: &[PodView], change: impl FnOnce(&mut Observed)) 
         pods,
         node: NodeHealth::Ready,
         request: RequestState::None,
+        callback: callback::Flight::None,
         ttl: Duration::from_secs(60),
     };
     change(&mut seen);

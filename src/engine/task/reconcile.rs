@@ -17,6 +17,7 @@ use super::{
 use crate::{
     crd::{Phase, Task},
     engine::{
+        callback::desk,
         context::{CallError, Context},
         resolve::DEFAULT_TTL,
     },
@@ -107,6 +108,7 @@ pub async fn reconcile(cached: Arc<Task>, ctx: Arc<Context>) -> Result<Action, E
         pods: &pods,
         node: ctx.node_health(current),
         request: ctx.requests.state(&subject.uid, attempt),
+        callback: ctx.callbacks.state(&subject.uid),
         ttl: ttl(&ctx, &subject.task),
     };
     let plan = plan::decide(&seen, &ctx.config);
@@ -140,7 +142,7 @@ async fn act(
             ctx.requests.await_ready(subject, current);
             Ok(Action::requeue(Duration::from_secs(5)))
         }
-        Step::Send(_) | Step::SendAgain if !ctx.leadership.is_held_now() => {
+        Step::Send(_) | Step::SendAgain | Step::Call if !ctx.leadership.is_held_now() => {
             Ok(Action::requeue(start::LEASE_RETRY))
         }
         Step::Send(status) => {
@@ -157,6 +159,11 @@ async fn act(
             ended,
             answer,
         } => finish::finish(ctx, subject, current, outcome, ended, answer).await,
+        Step::Call => {
+            desk::begin(ctx, subject);
+            Ok(Action::await_change())
+        }
+        Step::Told(status) => finish::told(ctx, subject, &status).await,
         Step::Expire => letgo::expire(ctx, subject).await,
     }
 }
