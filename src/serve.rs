@@ -3,7 +3,7 @@
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::{http1, http2};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -18,6 +18,9 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Layer as _;
+
+use crate::tls::Peer;
 
 /// A client has so long for the TLS handshake, and for the head of each request; an idle connection is closed after it
 /// too.
@@ -29,7 +32,7 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// Most headers of an HTTP/1.1 request.
 const MAX_HEADERS: usize = 128;
 
-/// How a listener is served.
+/// How a listener is served. Every request carries the [`Peer`] at the other end in its extensions.
 #[derive(Clone)]
 pub struct Serving {
     /// Certificate and key; `None` = plain HTTP.
@@ -139,7 +142,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = acceptor else {
         return match timeout(PATIENCE, begins_as_h2(&stream)).await {
-            Ok(Ok(h2)) => speak(stream, h2, router, streams, shutdown).await,
+            Ok(Ok(h2)) => speak(stream, h2, Peer::default(), router, streams, shutdown).await,
             Ok(Err(_)) | Err(_) => tracing::debug!("a connection never asked anything"),
         };
     };
@@ -149,8 +152,11 @@ async fn connection(
     };
     match handshake {
         Ok(Ok(stream)) => {
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            speak(stream, h2, router, streams, shutdown).await;
+            let session = stream.get_ref().1;
+            let h2 = session.alpn_protocol() == Some(b"h2");
+            let shown = session.peer_certificates().and_then(<[_]>::first);
+            let peer = shown.map(Peer::of).unwrap_or_default();
+            speak(stream, h2, peer, router, streams, shutdown).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -167,11 +173,13 @@ async fn begins_as_h2(stream: &TcpStream) -> io::Result<bool> {
 async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     h2: bool,
+    peer: Peer,
     router: Router,
     streams: u32,
     shutdown: CancellationToken,
 ) {
-    let (stream, service) = (TokioIo::new(stream), TowerToHyperService::new(router));
+    let service = TowerToHyperService::new(Extension(peer).layer(router));
+    let stream = TokioIo::new(stream);
     let ended = if h2 {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder

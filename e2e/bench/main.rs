@@ -12,6 +12,7 @@
 mod hollow;
 
 mod audit;
+mod by_hand;
 mod cached;
 mod latency;
 mod process;
@@ -100,7 +101,7 @@ async fn measure() {
     let sizes = std::env::var("ERRAND_BENCH_UNITS").unwrap_or_else(|_| "500,2000".to_owned());
     for size in sizes.split(',').map(|size| size.parse().unwrap()) {
         let mut rows = Vec::new();
-        for kind in [Kind::Pod, Kind::Job, Kind::Task] {
+        for kind in [Kind::Pod, Kind::Job, Kind::Task, Kind::ByHand] {
             eprintln!("bench: {size} {}s", kind.word());
             rows.push(bench.batch(kind, size).await);
         }

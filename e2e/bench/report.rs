@@ -27,45 +27,51 @@ impl Row {
     }
 }
 
-/// The batches of one size side by side: bare pods, Jobs, Tasks.
+/// The batches of one size side by side: bare pods, Jobs, Tasks, Tasks by hand.
 pub fn batches(size: usize, rows: &[Row]) {
-    let [pod, job, task] = rows else {
-        panic!("three kinds of units are compared");
+    let [pod, job, task, by_hand] = rows else {
+        panic!("four kinds of units are compared");
     };
-    println!("\n| {size} units of one pod | bare pods | Jobs | Tasks | Tasks beside |");
-    println!("|---|---|---|---|---|");
+    println!("\n| {size} units of one pod | bare pods | Jobs | Tasks | by hand | Tasks beside |");
+    println!("|---|---|---|---|---|---|");
     println!(
-        "| per second | {:.1} | {:.1} | {:.1} | {:.2} x Jobs, {:.2} x pods |",
+        "| per second | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} x Jobs, {:.2} x pods, {:.2} x by hand |",
         pod.rate,
         job.rate,
         task.rate,
+        by_hand.rate,
         task.rate / job.rate,
-        task.rate / pod.rate
+        task.rate / pod.rate,
+        task.rate / by_hand.rate
     );
     println!(
-        "| writes to the API per unit, by all | {:.2} | {:.2} | {:.2} | {:.2} x Jobs, {:.2} x pods |",
+        "| writes to the API per unit, by all | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} x Jobs, {:.2} x pods |",
         pod.all_writes(),
         job.all_writes(),
         task.all_writes(),
+        by_hand.all_writes(),
         task.all_writes() / job.all_writes(),
         task.all_writes() / pod.all_writes()
     );
     println!(
-        "| of them by Errand's controller | | | {:.2} | |",
+        "| of them by Errand's controller | | | {:.2} | | |",
         task.writes_by(&Writer::Errand)
     );
     println!(
-        "| CPU of Errand's controller | {:.2} s | {:.2} s | {:.2} s | {:.2} ms per Task |",
+        "| CPU of Errand's controller | {:.2} s | {:.2} s | {:.2} s | {:.2} s | {:.2} ms per Task |",
         pod.cpu,
         job.cpu,
         task.cpu,
+        by_hand.cpu,
         task.cpu * 1000.0 / size as f64
     );
     println!(
-        "| memory of Errand's controller, peak | {:.1} MiB | {:.1} MiB | {:.1} MiB | |",
-        pod.peak, job.peak, task.peak
+        "| memory of Errand's controller, peak | {:.1} MiB | {:.1} MiB | {:.1} MiB | {:.1} MiB | |",
+        pod.peak, job.peak, task.peak, by_hand.peak
     );
-    println!("\n| writes per unit, {size} units | bare pods | Jobs | Tasks |\n|---|---|---|---|");
+    println!(
+        "\n| writes per unit, {size} units | bare pods | Jobs | Tasks | by hand |\n|---|---|---|---|---|"
+    );
     let mut kinds: Vec<_> = rows.iter().flat_map(|row| row.writes.keys()).collect();
     kinds.sort();
     kinds.dedup();
@@ -76,12 +82,13 @@ pub fn batches(size: usize, rows: &[Row]) {
                 .map_or_else(String::new, |count| format!("{count:.2}"))
         };
         println!(
-            "| {}: {} | {} | {} | {} |",
+            "| {}: {} | {} | {} | {} | {} |",
             kind.0,
             kind.1,
             of(pod),
             of(job),
-            of(task)
+            of(task),
+            of(by_hand)
         );
     }
 }

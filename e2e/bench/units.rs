@@ -1,4 +1,4 @@
-//! One-pod units of work: bare pods, Jobs and Tasks, all made and watched in the same way.
+//! One-pod units of work: bare pods, Jobs, Tasks, and Tasks by hand, all made and watched in the same way.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,10 @@ use kube_runtime::{WatchStreamExt as _, watcher};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::space::Space;
+use super::{
+    by_hand::{self, Hands},
+    space::Space,
+};
 
 /// Creates that are under way at once.
 const CREATORS: usize = 32;
@@ -28,6 +31,9 @@ pub enum Kind {
     Pod,
     Job,
     Task,
+    /// A Task and its pod with a Task's writes, made by the client itself ([`super::by_hand`]): no controller that keeps
+    /// a pod until its evidence is stored can be faster than this.
+    ByHand,
 }
 
 /// How fast units are made.
@@ -52,6 +58,7 @@ impl Kind {
             Self::Pod => "pod",
             Self::Job => "job",
             Self::Task => "task",
+            Self::ByHand => "by-hand",
         }
     }
 
@@ -59,7 +66,7 @@ impl Kind {
         let (group, version, kind, plural) = match self {
             Self::Pod => ("", "v1", "Pod", "pods"),
             Self::Job => ("batch", "v1", "Job", "jobs"),
-            Self::Task => ("errand.dev", "v1alpha1", "Task", "tasks"),
+            Self::Task | Self::ByHand => ("errand.dev", "v1alpha1", "Task", "tasks"),
         };
         let api_version = match group {
             "" => version.to_owned(),
@@ -75,14 +82,13 @@ impl Kind {
     }
 
     fn spec(self) -> Value {
-        let pod = json!({
-            "restartPolicy": "Never",
-            "containers": [{"name": "task", "image": "hollow:1", "command": ["true"]}],
-        });
+        let pod = pod_spec();
         match self {
             Self::Pod => pod,
             Self::Job => json!({"backoffLimit": 0, "template": {"spec": pod}}),
             Self::Task => json!({"functionRef": {"name": super::space::FUNCTION}}),
+            // Which the controller lets wait.
+            Self::ByHand => json!({"functionRef": {"name": super::space::PAUSED}}),
         }
     }
 
@@ -90,7 +96,7 @@ impl Kind {
     fn end(self, object: &DynamicObject) -> Option<bool> {
         let status = object.data.get("status")?;
         match self {
-            Self::Pod | Self::Task => match status.get("phase")?.as_str()? {
+            Self::Pod | Self::Task | Self::ByHand => match status.get("phase")?.as_str()? {
                 "Succeeded" => Some(true),
                 "Failed" | "Cancelled" => Some(false),
                 _ => None,
@@ -108,7 +114,7 @@ impl Kind {
     /// The unit that a pod of this name belongs to.
     pub fn owner(self, pod: &str) -> &str {
         let parts = match self {
-            Self::Pod => 0,
+            Self::Pod | Self::ByHand => 0,
             Self::Job => 1,
             // Mark of the uid, and attempt.
             Self::Task => 2,
@@ -119,17 +125,27 @@ impl Kind {
     }
 }
 
+/// The pod of every unit.
+pub fn pod_spec() -> Value {
+    json!({
+        "restartPolicy": "Never",
+        "containers": [{"name": "task", "image": "hollow:1", "command": ["true"]}],
+    })
+}
+
 /// Makes units and waits until all have ended. Each must succeed.
 pub async fn run(client: &Client, space: &Space, kind: Kind, count: usize, pace: Pace) -> Batch {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &space.name, &kind.resource());
     let ended = Arc::new(Mutex::new(HashMap::new()));
     let (counter, mut counted) = watch::channel(0);
     let watching = tokio::spawn(watch_ends(api.clone(), kind, ended.clone(), counter));
+    let hands = (kind == Kind::ByHand).then(|| Hands::start(client, &space.name));
     let began = Instant::now();
     let made = make(&api, kind, count, pace).await;
     let all = tokio::time::timeout(PATIENCE, counted.wait_for(|seen| *seen >= count)).await;
     let took = began.elapsed();
     watching.abort();
+    drop(hands);
     let ended = ended.lock().unwrap().clone();
     assert!(
         matches!(all, Ok(Ok(_))),
@@ -145,7 +161,10 @@ async fn make(api: &Api<DynamicObject>, kind: Kind, count: usize, pace: Pace) ->
         let name = format!("{}-{number:05}", kind.word());
         let object = DynamicObject::new(&name, &resource).data(json!({"spec": kind.spec()}));
         async move {
-            api.create(&PostParams::default(), &object).await?;
+            let made = api.create(&PostParams::default(), &object).await?;
+            if kind == Kind::ByHand {
+                by_hand::make_pod(api.clone().into_client(), &made).await?;
+            }
             Ok::<_, kube::Error>((name, Instant::now()))
         }
     };

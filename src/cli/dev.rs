@@ -10,12 +10,12 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    doors::DoorArgs,
+    doors::{DiegoListen, DoorArgs},
     outcome,
-    plane::{self, Plane, PlaneOptions, Runtime},
+    plane::{self, DiegoOptions, Plane, PlaneOptions, Runtime},
     token::Token,
 };
-use crate::telemetry;
+use crate::{telemetry, tls::TlsError};
 
 /// `errand dev` is gone within this time after SIGTERM or Ctrl-C.
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
@@ -26,6 +26,8 @@ const STOP_WITHIN: Duration = Duration::from_millis(4500);
 #[command(after_help = "\
 Once all of it serves, one line on standard output says how to reach it:
   ready facade=http://HOST:PORT api=https://HOST:PORT kubeconfig=PATH token=TOKEN
+With --diego-addr it goes on with diego=https://HOST:PORT, or diego=http://HOST:PORT where --diego-ca, --diego-cert and
+--diego-key are not given: on loopback only, since everyone who reaches it is admin then.
 
 With the process runtime, containers are plain child processes of this machine: no isolation, and images are
 not used. It is a way to start and to test, never a production mode: Kubernetes is where Errand scales.")]
@@ -53,6 +55,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     apply: Vec<PathBuf>,
     #[command(flatten)]
+    diego: DiegoListen,
+    #[command(flatten)]
     doors: DoorArgs,
     #[command(flatten)]
     telemetry: telemetry::Args,
@@ -67,6 +71,9 @@ pub enum Error {
     /// It did not start, or a part of it failed.
     #[error(transparent)]
     Plane(#[from] plane::Error),
+    /// Certificate, key or authority of Diego's door cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Nowhere to write the kubeconfig.
     #[error("there is no home folder to write the kubeconfig to; name a file with --kubeconfig")]
     NoHome,
@@ -120,6 +127,10 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
     options.data_dir = args.data_dir;
     options.apply = args.apply;
     options.dialects = args.doors.settings();
+    if let Some(addr) = args.diego.diego_addr {
+        let identity = args.diego.identity()?;
+        options.diego = Some(DiegoOptions { addr, identity });
+    }
     Ok(options)
 }
 
@@ -135,9 +146,11 @@ fn ready(plane: &Plane) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     let (facade, api, kubeconfig) = (&plane.facade_url, &plane.api_url, plane.kubeconfig.display());
     let token = &plane.token.secret;
+    let diego = plane.diego_url.as_ref();
+    let diego = diego.map(|url| format!(" diego={url}")).unwrap_or_default();
     writeln!(
         stdout,
-        "ready facade={facade} api={api} kubeconfig={kubeconfig} token={token}"
+        "ready facade={facade} api={api} kubeconfig={kubeconfig} token={token}{diego}"
     )
     .and_then(|()| stdout.flush())
     .map_err(Error::Write)

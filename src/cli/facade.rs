@@ -8,16 +8,21 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access_args::AccessArgs,
     connect::{self, ClusterArgs},
-    doors::DoorArgs,
+    doors::{DiegoListen, DoorArgs},
     outcome,
     signals::{self, stop_on_signals},
 };
 use crate::{
     crd::Duration,
-    facade::{self, access::static_tokens::StaticTokensError, metrics::Metrics},
+    facade::{
+        self, Listeners,
+        access::static_tokens::StaticTokensError,
+        metrics::Metrics,
+        peers::{PeerListener, Proof},
+    },
     health::{self, Gate, Readiness},
     telemetry,
-    tls::{FileIdentity, TlsError},
+    tls::{FileIdentity, IdentityFiles, TlsError},
 };
 
 /// Arguments of `errand facade`.
@@ -79,6 +84,8 @@ pub struct Args {
     #[command(flatten)]
     access: AccessArgs,
     #[command(flatten)]
+    diego: DiegoListen,
+    #[command(flatten)]
     doors: DoorArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
@@ -124,6 +131,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Callers without a token must show a certificate.
+    #[error(
+        "--diego-addr needs --diego-ca, --diego-cert and --diego-key: plain HTTP is for `errand dev` on loopback only"
+    )]
+    Plain,
     /// Signals cannot be received.
     #[error(transparent)]
     Signals(#[from] signals::Error),
@@ -138,12 +150,20 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     let mut config = args.config();
     config.access.check()?;
     config.tls = args.tls.open()?;
+    let peers = args.peers()?;
     telemetry::log_start("facade", &config);
     let asked = CancellationToken::new();
     stop_on_signals(asked.clone())?;
     let (client, _) = args.cluster.client().await?;
     let health = listen(args.health_addr, "--health-addr").await?;
     let doors = listen(args.facade_addr, "--facade-addr").await?;
+    let peers = match peers {
+        Some((addr, proof)) => Some(PeerListener {
+            listener: listen(addr, "--diego-addr").await?,
+            proof,
+        }),
+        None => None,
+    };
 
     let metrics = Arc::new(Metrics::new());
     let readiness = Readiness::default();
@@ -161,7 +181,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     let served = facade::run(
         client,
         config,
-        doors,
+        Listeners { doors, peers },
         metrics,
         move || gate.open(),
         shutdown.clone(),
@@ -194,6 +214,15 @@ async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Err
 }
 
 impl Args {
+    /// Where callers with certificates come in, and what they are shown.
+    fn peers(&self) -> Result<Option<(SocketAddr, Proof)>, Error> {
+        let Some(addr) = self.diego.diego_addr else {
+            return Ok(None);
+        };
+        let identity = self.diego.identity()?.ok_or(Error::Plain)?;
+        Ok(Some((addr, Proof::Certificate(identity))))
+    }
+
     fn config(&self) -> facade::Config {
         facade::Config {
             access: self.access.config(),
@@ -213,7 +242,12 @@ impl TlsArgs {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
             return Ok(None);
         };
-        FileIdentity::open(certificate.clone(), key.clone()).map(Some)
+        let files = IdentityFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            authority: None,
+        };
+        FileIdentity::open(files).map(Some)
     }
 }
 
@@ -255,6 +289,7 @@ mod tests {
                     any: facade::dialects::cloudru::AnyForm::Both,
                     ..Default::default()
                 },
+                ..Default::default()
             },
             ..facade::Config::default()
         };

@@ -24,7 +24,11 @@ use super::{
 };
 use crate::{
     engine::{self, leader::Leadership, metrics::Metrics},
-    facade,
+    facade::{
+        self, Listeners,
+        access::Caller,
+        peers::{PeerListener, Proof},
+    },
     local::{
         api::{self, ApiOptions, ApiServer, StaticToken, User},
         logs::LogRouter,
@@ -32,6 +36,7 @@ use crate::{
         node_lifecycle::{self, NodeLifecycleOptions},
         scheduler::{self, SchedulerOptions},
     },
+    tls::FileIdentity,
 };
 
 /// Name of the one Node.
@@ -73,6 +78,8 @@ pub struct PlaneOptions {
     pub apply: Vec<PathBuf>,
     /// What single doors of the facade are told.
     pub dialects: facade::dialects::Settings,
+    /// Where Diego's door is served; `None` = nowhere.
+    pub diego: Option<DiegoOptions>,
     /// The engine's configuration; `None` starts none, for tests that run their own on [`Plane::client`].
     pub engine: Option<engine::Config>,
     /// The executable that runs as the supervisor inside containers.
@@ -91,10 +98,20 @@ impl PlaneOptions {
             data_dir: None,
             apply: Vec::new(),
             dialects: facade::dialects::Settings::default(),
+            diego: None,
             engine: Some(engine::Config::default()),
             supervisor: None,
         }
     }
+}
+
+/// Where Diego's door is served, and to whom.
+#[derive(Clone, Debug)]
+pub struct DiegoOptions {
+    /// Address; port 0 picks a free one. Of loopback where there is no identity.
+    pub addr: SocketAddr,
+    /// What it shows and asks for; `None` = plain HTTP, and every caller is admin.
+    pub identity: Option<FileIdentity>,
 }
 
 /// Why a plane did not start, or did not go on.
@@ -128,6 +145,11 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Everyone who reaches it could run what they like.
+    #[error(
+        "--diego-addr {0} is not of loopback: without --diego-ca, --diego-cert and --diego-key whoever reaches it is admin"
+    )]
+    Open(SocketAddr),
     /// The running executable is not known.
     #[error("could not find the running executable")]
     Executable(#[source] io::Error),
@@ -171,6 +193,8 @@ pub struct Plane {
     pub api_url: String,
     /// `http://HOST:PORT`
     pub facade_url: String,
+    /// Where Diego's door is served: `https://HOST:PORT`, or http without certificates.
+    pub diego_url: Option<String>,
     /// The file that was written.
     pub kubeconfig: PathBuf,
     /// The token in the kubeconfig: that of admin where there is one, else the first.
@@ -195,6 +219,7 @@ impl Plane {
                 client,
                 api_url,
                 facade_url,
+                diego_url,
                 kubeconfig,
                 token,
                 metrics,
@@ -202,6 +227,7 @@ impl Plane {
                 client,
                 api_url,
                 facade_url,
+                diego_url,
                 kubeconfig,
                 token,
                 metrics,
@@ -242,6 +268,7 @@ impl Plane {
         supervisor_image::place(&executable, &folder.image())?;
         let (listener, addr) = listen(options.api_addr, "--api-addr").await?;
         let (doors, facade_addr) = listen(options.facade_addr, "--facade-addr").await?;
+        let (peers, diego_url) = listen_for_peers(options.diego.as_ref()).await?.unzip();
 
         let logs = LogRouter::default();
         let server = api_server(&options, &tokens, logs.clone()).await?;
@@ -258,7 +285,7 @@ impl Plane {
         start_node(rooms, &options, folder, &client, logs).await?;
         let metrics = Arc::new(Metrics::new());
         start_engine(rooms, &options, &client, &metrics).await?;
-        start_facade(rooms, &options, &client, doors).await?;
+        start_facade(rooms, &options, &client, Listeners { doors, peers }).await?;
 
         let text = kubeconfig::text(&api_url, &authority, &token.user, &token.secret)?;
         kubeconfig::write(&options.kubeconfig, &text)?;
@@ -270,6 +297,7 @@ impl Plane {
             client,
             api_url,
             facade_url: format!("http://{facade_addr}"),
+            diego_url,
             kubeconfig: options.kubeconfig,
             token,
             metrics,
@@ -304,6 +332,7 @@ struct Started {
     client: Client,
     api_url: String,
     facade_url: String,
+    diego_url: Option<String>,
     kubeconfig: PathBuf,
     token: Token,
     metrics: Arc<Metrics>,
@@ -360,6 +389,32 @@ async fn listen(addr: SocketAddr, flag: &'static str) -> Result<(TcpListener, So
     let listener = TcpListener::bind(addr).await.map_err(refused)?;
     let got = listener.local_addr().map_err(refused)?;
     Ok((listener, got))
+}
+
+/// The listener of Diego's door, with its URL.
+async fn listen_for_peers(options: Option<&DiegoOptions>) -> Result<Option<(PeerListener, String)>, Error> {
+    let Some(DiegoOptions { addr, identity }) = options else {
+        return Ok(None);
+    };
+    let (scheme, proof) = match identity {
+        Some(identity) => ("https", Proof::Certificate(identity.clone())),
+        None if addr.ip().is_loopback() => ("http", Proof::Given(Arc::new(admin()))),
+        None => return Err(Error::Open(*addr)),
+    };
+    let (listener, got) = listen(*addr, "--diego-addr").await?;
+    Ok(Some((
+        PeerListener { listener, proof },
+        format!("{scheme}://{got}"),
+    )))
+}
+
+/// Who may do anything, as the API server of the plane has it.
+fn admin() -> Caller {
+    Caller {
+        user: ADMIN.to_owned(),
+        groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+        ..Caller::default()
+    }
 }
 
 async fn api_server(options: &PlaneOptions, tokens: &[Token], logs: LogRouter) -> Result<ApiServer, Error> {
@@ -445,7 +500,7 @@ async fn start_facade(
     rooms: &mut Rooms,
     options: &PlaneOptions,
     client: &Client,
-    listener: TcpListener,
+    listeners: Listeners,
 ) -> Result<(), Error> {
     let config = facade::Config {
         dialects: options.dialects.clone(),
@@ -456,7 +511,7 @@ async fn start_facade(
     rooms.start("facade", |stop| async move {
         let metrics = Arc::new(facade::metrics::Metrics::new());
         let ready = move || ready.send(()).unwrap_or_default();
-        facade::run(client, config, listener, metrics, ready, stop).await
+        facade::run(client, config, listeners, metrics, ready, stop).await
     });
     up("facade", started, rooms).await
 }

@@ -23,17 +23,22 @@ use crate::crd::MAX_BODY_BYTES;
 /// have sent everything.
 const DRAINED: usize = 32 * 1024 * 1024;
 
-/// Who asks, as the token in the headers tells.
+/// Who asks: known by their certificate ([`super::peers`]), else by the token in the headers.
 pub struct Asker(pub Arc<Caller>);
 
 impl FromRequestParts<Facade> for Asker {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, Refusal> {
-        let token = token_of(&parts.headers).ok_or_else(|| {
-            Refusal::Unauthenticated("a token is needed in the header Authorization".into())
-        })?;
-        let caller = facade.access.authenticate(token).await?;
+        let caller = match parts.extensions.get::<Arc<Caller>>() {
+            Some(peer) => peer.clone(),
+            None => {
+                let token = token_of(&parts.headers).ok_or_else(|| {
+                    Refusal::Unauthenticated("a token is needed in the header Authorization".into())
+                })?;
+                facade.access.authenticate(token).await?
+            }
+        };
         if let Some(identified) = parts.extensions.get::<Identified>() {
             let _ = identified.0.set(caller.clone());
         }

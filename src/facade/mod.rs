@@ -15,6 +15,7 @@ pub mod extract;
 pub mod layers;
 pub mod metrics;
 pub mod objects;
+pub mod peers;
 pub mod refusal;
 pub mod reports;
 pub mod results;
@@ -31,4 +32,4 @@ pub mod dialects;
 mod tests;
 
 pub use config::Config;
-pub use run::run;
+pub use run::{Listeners, run};

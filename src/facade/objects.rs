@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -143,6 +143,20 @@ impl Objects {
         let api = self.api::<K>(&key.namespace);
         let params = DeleteParams::default();
         self.call(api.delete(&key.name, &params)).await.map(drop)
+    }
+
+    /// Deletes the object that was read, unless it has changed meanwhile ([`Refusal::Conflict`]).
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn delete_as<K: Object>(&self, object: &K) -> Result<(), Refusal> {
+        let api = self.api::<K>(&object.namespace().unwrap_or_default());
+        let as_read = Preconditions {
+            uid: object.uid(),
+            resource_version: object.resource_version(),
+        };
+        let params = DeleteParams::default().preconditions(as_read);
+        self.call(api.delete(&object.name_any(), &params)).await.map(drop)
     }
 
     fn api<K: Object>(&self, namespace: &str) -> Api<K> {

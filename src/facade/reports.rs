@@ -108,7 +108,7 @@ impl Reports {
     pub async fn news(&self, task: &Task, news: &News) -> Result<(), Refusal> {
         let change = |task: &Task, status: &TaskStatus| {
             open(task)?;
-            Ok(news.added_to(status, Timestamp::now()))
+            Ok::<_, Refusal>(news.added_to(status, Timestamp::now()))
         };
         let (key, uid) = (Key::of(task), task.uid().unwrap_or_default());
         let written = self.write(&key, &uid, self.inner.tasks.get(&key), change).await?;
@@ -123,9 +123,22 @@ impl Reports {
     /// [`Refusal::Conflict`] for a Task that is over or whose end was reported before; the API server refuses or does
     /// not answer.
     pub async fn end(&self, task: &Task, end: &ReportedEnd) -> Result<(), Refusal> {
+        self.end_by(task, |_| Ok(end.clone())).await
+    }
+
+    /// The same with an end that is decided on the Task as the API server has it then.
+    ///
+    /// # Errors
+    /// What `decide` says, and as [`Self::end`].
+    pub async fn end_by<E: From<Refusal>>(
+        &self,
+        task: &Task,
+        decide: impl Fn(&Task) -> Result<ReportedEnd, E>,
+    ) -> Result<(), E> {
         let uid = task.uid().unwrap_or_default();
         let last = self.waiting().get_mut(&uid).and_then(Option::take);
         let change = |task: &Task, status: &TaskStatus| {
+            let end = decide(task)?;
             open(task)?;
             let status = TaskStatus {
                 progress: match &last {
@@ -134,7 +147,7 @@ impl Reports {
                 },
                 ..status.clone()
             };
-            Ok(at_end(task, status, end, Timestamp::now()))
+            Ok::<_, E>(at_end(task, status, &end, Timestamp::now()))
         };
         // From the API server itself: an end is not decided on what may be old.
         let written = self.write(&Key::of(task), &uid, None, change).await?;
@@ -158,7 +171,7 @@ impl Reports {
         while let Some(report) = self.next(uid) {
             let change = |task: &Task, status: &TaskStatus| {
                 open(task)?;
-                Ok(progressed(status, &report, Timestamp::now()))
+                Ok::<_, Refusal>(progressed(status, &report, Timestamp::now()))
             };
             match self.write(key, uid, self.inner.tasks.get(key), change).await {
                 // The Task ended meanwhile, or is gone: nobody misses its progress.
@@ -186,13 +199,13 @@ impl Reports {
 
     /// Makes `change` to the status, on the `known` state of the Task or on a fresh one. The Task as it was written;
     /// `None` where nothing had to be.
-    async fn write(
+    async fn write<E: From<Refusal>>(
         &self,
         key: &Key,
         uid: &str,
         mut known: Option<Arc<Task>>,
-        change: impl Fn(&Task, &TaskStatus) -> Result<TaskStatus, Refusal>,
-    ) -> Result<Option<Task>, Refusal> {
+        change: impl Fn(&Task, &TaskStatus) -> Result<TaskStatus, E>,
+    ) -> Result<Option<Task>, E> {
         for look in 0..LOOKS {
             // Soon after the first conflict most others are done; who collided again must not do so for ever.
             if look > 1 {
@@ -203,7 +216,7 @@ impl Reports {
                 None => Arc::new(self.inner.objects.get(key).await?.ok_or_else(|| gone(key))?),
             };
             if task.uid().as_deref() != Some(uid) {
-                return Err(gone(key));
+                return Err(gone(key).into());
             }
             let old = task.status.clone().unwrap_or_default();
             let next = change(&task, &old)?;
@@ -214,13 +227,11 @@ impl Reports {
             let patch = json!({"metadata": {"uid": uid, "resourceVersion": version}, "status": status});
             match self.inner.objects.merge_status::<Task>(key, patch).await {
                 Err(Refusal::Conflict(_)) => {}
-                outcome => return outcome.map(Some),
+                outcome => return outcome.map(Some).map_err(E::from),
             }
         }
-        Err(Refusal::Unavailable(format!(
-            "Task {} is changed by others again and again",
-            key.name
-        )))
+        let crowd = format!("Task {} is changed by others again and again", key.name);
+        Err(Refusal::Unavailable(crowd).into())
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Option<Progress>>> {

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use axum::Router;
 use kube::Client;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -12,6 +13,7 @@ use super::{
     dialects,
     metrics::Metrics,
     objects::Objects,
+    peers::{self, PeerListener},
     reports::Reports,
     server,
     state::{Facade, Inner},
@@ -26,19 +28,34 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How often the size of the view is told to the metrics.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
-/// Serves all doors on `listener` until `shutdown`; `ready` is called once the views are filled. Requests that come
-/// before wait in the backlog of the listener.
+/// Where callers come in.
+pub struct Listeners {
+    /// Of the doors whose callers bring a token.
+    pub doors: TcpListener,
+    /// Of the doors whose callers show a certificate, where these are open.
+    pub peers: Option<PeerListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(doors: TcpListener) -> Self {
+        Self { doors, peers: None }
+    }
+}
+
+/// Serves all doors until `shutdown`; `ready` is called once the views are filled. Requests that come before wait in the
+/// backlog of their listener.
 ///
 /// # Errors
-/// The listener failed.
+/// A listener failed.
 pub async fn run(
     client: Client,
     config: Config,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     metrics: Arc<Metrics>,
     ready: impl FnOnce(),
     shutdown: CancellationToken,
 ) -> io::Result<()> {
+    let Listeners { doors, peers } = listeners.into();
     let views = Views::default();
     let feeding = views.feed(client.clone(), config.namespace.as_deref(), shutdown.clone());
     let serving = async {
@@ -49,16 +66,10 @@ pub async fn run(
         let facade = facade(client, &config, &views, metrics, &shutdown);
         let (router, _) = server::router(&facade, dialects::doors(), dialects::errand::refuse);
         ready();
-        let serving = Serving {
-            tls: config.tls.as_ref().map(FileIdentity::server_config),
-            linger: LINGER,
-            ..Serving::plain(config.connections)
-        };
-        let served = serving.serve(listener, router, shutdown.clone());
         let served = tokio::select! {
-            served = served => served,
+            served = serve(&facade, config.tls.as_ref(), doors, router) => served,
+            Err(failed) = serve_peers(&facade, peers) => Err(failed),
             never = count(&facade) => match never {},
-            never = follow(config.tls.as_ref()) => match never {},
         };
         facade.sockets.close();
         // Sockets are told to end by the shutdown, and bound themselves.
@@ -75,6 +86,32 @@ pub async fn run(
         () = feeding => {}
     }
     serving.await
+}
+
+/// Serves one listener until the shutdown, and looks after its certificate meanwhile.
+async fn serve(
+    facade: &Facade,
+    tls: Option<&FileIdentity>,
+    listener: TcpListener,
+    router: Router,
+) -> io::Result<()> {
+    let serving = Serving {
+        tls: tls.map(FileIdentity::server_config),
+        linger: LINGER,
+        ..Serving::plain(facade.config.connections)
+    };
+    tokio::select! {
+        served = serving.serve(listener, router, facade.shutdown.clone()) => served,
+        never = follow(tls) => match never {},
+    }
+}
+
+async fn serve_peers(facade: &Facade, peers: Option<PeerListener>) -> io::Result<()> {
+    let Some(PeerListener { listener, proof }) = peers else {
+        return Ok(());
+    };
+    let router = peers::identify(server::peer_router(facade, dialects::peer_doors()), &proof);
+    serve(facade, proof.identity(), listener, router).await
 }
 
 fn facade(

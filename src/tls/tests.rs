@@ -60,8 +60,16 @@ impl Folder {
         self.0.path().join("tls.key")
     }
 
+    fn files(&self) -> IdentityFiles {
+        IdentityFiles {
+            certificate: self.certificate(),
+            key: self.key(),
+            authority: None,
+        }
+    }
+
     fn open(&self) -> Result<FileIdentity, TlsError> {
-        FileIdentity::open(self.certificate(), self.key())
+        FileIdentity::open(self.files())
     }
 }
 

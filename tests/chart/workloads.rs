@@ -89,6 +89,13 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--static-tokens=/etc/errand/tokens/tokens.csv",
             "--tls-cert=/etc/errand/tls/tls.crt",
             "--tls-key=/etc/errand/tls/tls.key",
+            "--diego-addr=0.0.0.0:8889",
+            "--diego-ca=/etc/errand/diego/ca.crt",
+            "--diego-cert=/etc/errand/diego/tls.crt",
+            "--diego-key=/etc/errand/diego/tls.key",
+            "--diego-stack=cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0",
+            "--diego-cells",
+            "--diego-retries=3",
             "--max-streams=8192",
         ]
     );

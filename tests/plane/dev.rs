@@ -58,6 +58,17 @@ fn the_ready_line_says_how_to_reach_it() {
 }
 
 #[test]
+fn the_ready_line_ends_with_the_door_of_diego_where_it_is_asked_for() {
+    let dev = Dev::start(&["--diego-addr", "127.0.0.1:0"]);
+    assert!(
+        dev.says("diego").starts_with("http://127.0.0.1:"),
+        "{}",
+        dev.ready
+    );
+    assert!(dev.ready.ends_with(dev.says("diego")), "{}", dev.ready);
+}
+
+#[test]
 fn files_and_folders_are_applied_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a.yaml"), "apiVersion: errand.dev/v1alpha1\nkind: Function\nmetadata: {name: f}\nspec: {container: {image: i, command: [echo, applied]}}\n").unwrap();
@@ -94,6 +105,11 @@ fn a_mistake_in_what_it_is_given_ends_it_with_a_sentence() {
             "could not read /nowhere",
         ),
         (vec!["--token", "ann"], "a token is given as USER=TOKEN"),
+        (vec!["--diego-addr", "0.0.0.0:0"], "whoever reaches it is admin"),
+        (
+            vec!["--diego-addr", "127.0.0.1:0", "--diego-ca", "/nowhere"],
+            "--diego-cert",
+        ),
         (
             vec![
                 "--facade-addr",

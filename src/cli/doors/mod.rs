@@ -1,7 +1,10 @@
 //! Flags about single doors of the REST facade, a file for each.
 
 mod cloudru;
+mod diego;
+mod listen;
 
+pub use self::listen::DiegoListen;
 use crate::facade::dialects;
 
 /// What single doors are told.
@@ -9,6 +12,8 @@ use crate::facade::dialects;
 pub struct DoorArgs {
     #[command(flatten)]
     cloudru: cloudru::CloudruArgs,
+    #[command(flatten)]
+    diego: diego::DiegoArgs,
 }
 
 impl DoorArgs {
@@ -16,6 +21,7 @@ impl DoorArgs {
     pub fn settings(&self) -> dialects::Settings {
         dialects::Settings {
             cloudru: self.cloudru.settings(),
+            diego: self.diego.settings(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The APIs that are spoken, one folder each. This is the one place that names them.
 
 pub mod cloudru;
+pub mod diego;
 pub mod errand;
 pub mod greencloud;
 pub mod qinling;
@@ -13,6 +14,8 @@ use super::door::Door;
 pub struct Settings {
     /// The API of cloud.ru.
     pub cloudru: cloudru::Settings,
+    /// The API of Diego.
+    pub diego: diego::Settings,
 }
 
 /// The doors of all dialects.
@@ -23,4 +26,9 @@ pub fn doors() -> Vec<Door> {
     doors.extend(cloudru::doors());
     doors.extend(ucloud::doors());
     doors
+}
+
+/// The doors whose callers show a certificate in place of a token. They have a listener of their own.
+pub fn peer_doors() -> Vec<Door> {
+    diego::doors()
 }

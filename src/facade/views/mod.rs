@@ -106,6 +106,13 @@ impl<K: Faceted + Clone> View<K> {
         let _ = tokio::time::timeout(IN_VIEW, follower.wait_for(there)).await;
     }
 
+    /// Waits a short time until an object that was deleted is out of view.
+    pub async fn gone(&self, deleted: &K) {
+        let mut follower = self.follow(&Key::of(deleted));
+        let gone = |known: &Option<Arc<K>>| known.as_deref().is_none_or(|known| known.uid() != deleted.uid());
+        let _ = tokio::time::timeout(IN_VIEW, follower.wait_for(gone)).await;
+    }
+
     /// Every change from now on. Who falls behind by some thousands is told so (`Lagged`).
     pub fn changes(&self) -> broadcast::Receiver<Change<K>> {
         self.inner.changes.subscribe()

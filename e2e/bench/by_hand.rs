@@ -1,0 +1,84 @@
+//! A Task's writes without a controller: the client makes the pod with the Task, and when the pod has ended writes the
+//! end, takes the finalizer off and deletes the pod. It decides nothing and keeps nothing, so it shows what the API
+//! server, etcd and the scheduler cost by themselves.
+
+use std::collections::HashSet;
+
+use errand::crd::{CAPTURE_FINALIZER, Task};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions},
+};
+use kube_runtime::{WatchStreamExt as _, watcher};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::units::pod_spec;
+
+/// Ends that are written at once, as many as a controller has workers.
+const WRITERS: usize = 64;
+
+/// Makes the pod of a Task.
+pub async fn make_pod(client: Client, task: &DynamicObject) -> kube::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client, &task.namespace().unwrap_or_default());
+    let pod = json!({
+        "metadata": {
+            "name": task.name_any(), "finalizers": [CAPTURE_FINALIZER],
+            "ownerReferences": [{"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "name": task.name_any(),
+                "uid": task.uid(), "controller": true}],
+        },
+        "spec": pod_spec(),
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.map(drop)
+}
+
+/// Ends Tasks with their pods, until dropped.
+pub struct Hands(JoinHandle<()>);
+
+impl Hands {
+    pub fn start(client: &Client, namespace: &str) -> Self {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let tasks: Api<Task> = Api::namespaced(client.clone(), namespace);
+        Self(tokio::spawn(end_all(pods, tasks)))
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn end_all(pods: Api<Pod>, tasks: Api<Task>) {
+    let seen = watcher(pods.clone(), watcher::Config::default())
+        .default_backoff()
+        .applied_objects();
+    let mut met = HashSet::new();
+    let ended = seen.filter_map(|pod| {
+        let pod = pod.ok().filter(|pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            phase == Some("Succeeded") && met.insert(pod.name_any())
+        });
+        std::future::ready(pod)
+    });
+    ended
+        .for_each_concurrent(WRITERS, |pod| end(&pods, &tasks, pod))
+        .await;
+}
+
+async fn end(pods: &Api<Pod>, tasks: &Api<Task>, pod: Pod) {
+    let (name, params) = (pod.name_any(), PatchParams::default());
+    let status = Patch::Merge(json!({"status": {"phase": "Succeeded", "exitCode": 0}}));
+    tasks.patch_status(&name, &params, &status).await.unwrap();
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    pods.patch(&name, &params, &free).await.unwrap();
+    let this = DeleteParams::default().preconditions(Preconditions {
+        uid: pod.uid(),
+        resource_version: None,
+    });
+    // Hollow nodes may have been faster.
+    let _ = pods.delete(&name, &this).await;
+}

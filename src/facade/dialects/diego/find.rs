@@ -1,0 +1,72 @@
+//! What a guid stands for, and whether the caller may do with it what they ask for.
+
+use std::sync::Arc;
+
+use super::{
+    failure::{Failure, not_found},
+    names::{self, object_name},
+    view::Origin,
+};
+use crate::{
+    crd::{Function, Task},
+    facade::{
+        access::{Caller, Resource, Verb},
+        state::Facade,
+        views::Key,
+    },
+};
+
+/// The caller's namespace, in which all their tasks are.
+pub async fn home(facade: &Facade, caller: &Caller) -> Result<String, Failure> {
+    let home = facade.access.home(caller).await;
+    home.map_err(|error| Failure::from(crate::facade::refusal::Refusal::from(error)))
+}
+
+/// The Task with this guid, without its bodies and log, for a caller who may do this to it: one that was desired here or,
+/// by its name, one that was made elsewhere.
+///
+/// # Errors
+/// There is none, or the caller may not; the API server does not answer.
+pub async fn task(
+    facade: &Facade,
+    caller: &Caller,
+    (verb, resource): (Verb, Resource),
+    guid: &str,
+) -> Result<Arc<Task>, Failure> {
+    let home = home(facade, caller).await?;
+    let own = Key::new(&home, object_name(guid));
+    let named = Key::new(&home, guid);
+    // Rights come first, and are asked for the object that is meant.
+    let key = match facade.views.tasks.get(&own).is_none() && facade.views.tasks.get(&named).is_some() {
+        true => &named,
+        false => &own,
+    };
+    facade
+        .authorize(caller, verb, resource, &home, Some(&key.name))
+        .await?;
+    if let Some(task) = facade.task(key).await?
+        && is(&task, guid)
+    {
+        return Ok(task);
+    }
+    Err(not_found())
+}
+
+/// True for the Task that this guid stands for.
+pub fn is(task: &Task, guid: &str) -> bool {
+    match names::guid(task) {
+        Some(own) => own == guid,
+        None => task.metadata.name.as_deref() == Some(guid),
+    }
+}
+
+/// What the object of a Task does not tell of it.
+pub fn origin(facade: &Facade, task: &Task) -> Origin {
+    let (Some(namespace), Some(function)) = (&task.metadata.namespace, &task.spec.function_ref) else {
+        return Origin::default();
+    };
+    let function = facade.views.functions.get(&Key::new(namespace, &function.name));
+    Origin {
+        function: function.map(|function: Arc<Function>| function.spec.clone()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Definitions as Tasks. Pure.
+//!
+//! A task gets a pod whose supervisor runs its actions; or, where cells come from outside, it has no pod and waits for a
+//! cell that starts it. What Kubernetes cannot give is refused with a sentence where the task would not work without it,
+//! and else noted in the Task ([`super::names::NOT_KEPT`]).
+
+mod needs;
+mod rootfs;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::EnvVar;
+use kube::ResourceExt as _;
+
+pub use self::needs::PLACEMENT;
+use self::tree::Tree;
+use super::{
+    messages::{EnvironmentVariable, TaskDefinition},
+    names,
+    settings::Settings,
+};
+use crate::crd::{
+    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, Task, TaskSpec,
+};
+
+/// Who does the work of tasks that cells from outside run.
+pub const PROCESSOR: &str = "diego";
+/// A task that has not started by then fails (`expire_pending_task_duration` of the BOSH release).
+const PENDING: Duration = Duration::from_secs(1800);
+/// A finished task goes then (`expire_completed_task_duration`).
+const KEPT: Duration = Duration::from_secs(120);
+/// This API limits no run times: the longest that a Task can have.
+const LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest address of a callback.
+const MAX_URL: usize = 2048;
+
+/// Why a task cannot be run here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// A stack without image.
+    #[error(
+        "rootfs {rootfs:?}: no image is known for stack {stack:?}; the operator names one with --diego-stack {stack}=IMAGE"
+    )]
+    Stack {
+        /// As asked for.
+        rootfs: String,
+        /// What comes after `preloaded:`.
+        stack: String,
+    },
+    /// Neither an image nor a stack.
+    #[error("rootfs {0:?}: only docker://[HOST]/PATH[#TAG] and preloaded:STACK can be run here")]
+    RootFs(String),
+    /// Volumes of drivers.
+    #[error("volume_mounts are not supported: no volume driver runs here")]
+    Volumes,
+    /// Files in volumes.
+    #[error("volume_mounted_files are not supported")]
+    Files,
+    /// Registries that ask for a password.
+    #[error(
+        "image_username and image_password are not supported: let the namespace's default service account have an imagePullSecret"
+    )]
+    Credentials,
+    /// No operating system has such variables.
+    #[error("environment variable {0:?}: a name has at least one character, no '=' and no zero byte, and a value no zero byte")]
+    Variable(String),
+    /// Nobody could be called.
+    #[error("completion_callback_url {0:?} is not an http or https URL of at most 2048 printable characters without spaces")]
+    Callback(String),
+    /// No label has such a name.
+    #[error("placement tag {0:?}: a tag is the name of a label here, 1 to 63 letters, digits, '-', '_' and '.'")]
+    Tag(String),
+    /// A digest that cannot be checked.
+    #[error("the digest of {0:?} is of a kind that is not supported: use SHA256")]
+    Digest(String),
+    /// The definition takes too much room in the object.
+    #[error("the task definition has {0} bytes; at most {max} are possible", max = names::MAX_DEFINITION)]
+    Large(usize),
+    /// The actions cannot be kept in a Task.
+    #[error("{0}")]
+    Actions(#[from] ActionsError),
+}
+
+/// A task that was asked for, and found valid.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Its guid.
+    pub guid: &'a str,
+    /// Its domain.
+    pub domain: &'a str,
+    /// The bytes of its definition.
+    pub bytes: &'a [u8],
+    /// What they say.
+    pub definition: &'a TaskDefinition,
+}
+
+/// The Task, without a namespace.
+///
+/// # Errors
+/// It cannot be run here.
+pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupported> {
+    if wanted.bytes.len() > names::MAX_DEFINITION {
+        return Err(Unsupported::Large(wanted.bytes.len()));
+    }
+    let definition = wanted.definition;
+    let base = TaskSpec {
+        domain: Some(wanted.domain.to_owned()),
+        annotation: filled(&definition.annotation),
+        timeout: Some(LIMIT),
+        callback: callback(wanted)?,
+        ..TaskSpec::default()
+    };
+    let (spec, not_kept) = match settings.cells {
+        true => (external(base), Vec::new()),
+        false => (in_a_pod(base, definition, settings)?, needs::not_kept(definition)),
+    };
+    let mut task = Task::new(&names::object_name(wanted.guid), spec);
+    task.annotations_mut()
+        .extend(names::annotations(wanted.guid, wanted.bytes, &not_kept));
+    task.labels_mut()
+        .insert(names::LABEL.to_owned(), names::LABEL_VALUE.to_owned());
+    Ok(task)
+}
+
+fn external(base: TaskSpec) -> TaskSpec {
+    let processor = PROCESSOR.to_owned();
+    TaskSpec {
+        external: Some(External { processor }),
+        ..base
+    }
+}
+
+fn in_a_pod(
+    base: TaskSpec,
+    definition: &TaskDefinition,
+    settings: &Settings,
+) -> Result<TaskSpec, Unsupported> {
+    needs::refuse(definition)?;
+    let tree = Tree::of(definition);
+    let action: Action = tree.action(definition)?;
+    let tree_map = action.to_map();
+    // Within what a Task holds: depth, number, bytes.
+    Action::read(&tree_map)?;
+    let container = Container {
+        image: rootfs::image(&definition.root_fs, &settings.stacks)?,
+        env: variables(&definition.environment_variables)?,
+        ..Container::default()
+    };
+    let actions = Actions {
+        container,
+        action: tree_map,
+        log_source: tree.source(&definition.log_source),
+        result_file: filled(&definition.result_file),
+        pending_timeout: Some(PENDING),
+        ttl_after_finished: Some(KEPT),
+        ..Actions::default()
+    };
+    Ok(TaskSpec {
+        actions: Some(actions),
+        capabilities: Some(needs::capabilities(definition)?),
+        ..base
+    })
+}
+
+fn callback(wanted: &Wanted<'_>) -> Result<Option<Callback>, Unsupported> {
+    let url = &wanted.definition.completion_callback_url;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    let legal = rest.is_some_and(|rest| !rest.is_empty()) && url.bytes().all(|byte| byte.is_ascii_graphic());
+    if !legal || url.len() > MAX_URL {
+        return Err(Unsupported::Callback(url.clone()));
+    }
+    Ok(Some(Callback {
+        url: url.clone(),
+        policy: Some(CallbackPolicy::Diego),
+        subject: Some(wanted.guid.to_owned()),
+        ..Callback::default()
+    }))
+}
+
+/// Variables of a container. Kubernetes puts other variables in the place of `$(NAME)` in a value, which this API does
+/// not, and takes `$$` for one `$` (core/v1, EnvVar).
+fn variables(variables: &[EnvironmentVariable]) -> Result<Vec<EnvVar>, Unsupported> {
+    let variable = |variable: &EnvironmentVariable| {
+        is_variable(variable)?;
+        let value = &variable.value;
+        let value = match value.contains("$(") || value.contains("$$") {
+            true => value.replace('$', "$$"),
+            false => value.clone(),
+        };
+        Ok(EnvVar {
+            name: variable.name.clone(),
+            value: Some(value),
+            value_from: None,
+        })
+    };
+    // Of two with one name the later counts, and the API server takes a name only once.
+    let last: BTreeMap<&str, usize> = variables
+        .iter()
+        .enumerate()
+        .map(|(place, variable)| (variable.name.as_str(), place))
+        .collect();
+    let kept = variables
+        .iter()
+        .enumerate()
+        .filter(|(place, variable)| last.get(variable.name.as_str()) == Some(place));
+    kept.map(|(_, kept)| variable(kept)).collect()
+}
+
+fn is_variable(variable: &EnvironmentVariable) -> Result<(), Unsupported> {
+    let name = &variable.name;
+    match name.is_empty() || name.contains(['=', '\0']) || variable.value.contains('\0') {
+        true => Err(Unsupported::Variable(name.clone())),
+        false => Ok(()),
+    }
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

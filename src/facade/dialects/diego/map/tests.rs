@@ -1,0 +1,270 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::facade::dialects::diego::messages::{
+    self, CachedDependency, ImageLayer, LogRateLimit, SerialAction, VolumeMount,
+};
+
+fn run(path: &str) -> messages::Action {
+    messages::Action {
+        run: Some(Box::new(messages::RunAction {
+            path: path.into(),
+            args: vec!["-c".into(), "true".into()],
+            user: "vcap".into(),
+            resource_limits: Some(messages::ResourceLimits {
+                nofile: Some(1024),
+                nproc: Some(7),
+            }),
+            ..messages::RunAction::default()
+        })),
+        ..messages::Action::default()
+    }
+}
+
+fn good() -> TaskDefinition {
+    TaskDefinition {
+        root_fs: "docker:///busybox#1".into(),
+        action: Some(run("sh")),
+        ..TaskDefinition::default()
+    }
+}
+
+fn made(definition: &TaskDefinition, settings: &Settings) -> Result<Task, Unsupported> {
+    let wanted = Wanted {
+        guid: "Some_guid",
+        domain: "cf-tasks",
+        bytes: b"bytes",
+        definition,
+    };
+    task(&wanted, settings)
+}
+
+fn spec(definition: &TaskDefinition) -> Value {
+    let task = made(definition, &Settings::default()).unwrap();
+    serde_json::to_value(task.spec).unwrap()
+}
+
+#[test]
+fn a_definition_becomes_a_task_with_actions() {
+    let definition = TaskDefinition {
+        environment_variables: vec![EnvironmentVariable {
+            name: "A".into(),
+            value: "1".into(),
+        }],
+        memory_mb: 64,
+        disk_mb: 128,
+        cpu_weight: 5,
+        log_source: "TSK".into(),
+        log_guid: "logs".into(),
+        result_file: "/tmp/result".into(),
+        completion_callback_url: "https://cc.example.com/x".into(),
+        annotation: "note".into(),
+        placement_tags: vec!["isolated".into()],
+        ..good()
+    };
+    let key = "placement.errand.dev/isolated";
+    let wanted = json!({
+        "actions": {
+            "container": {"image": "docker.io/busybox:1", "env": [{"name": "A", "value": "1"}]},
+            "action": {"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}},
+            "logSource": "TSK", "resultFile": "/tmp/result", "pendingTimeout": "30m", "ttlAfterFinished": "2m",
+        },
+        "capabilities": {"memory": "64Mi", "ephemeralStorage": "128Mi", "nodeSelector": {key: "true"},
+            "tolerations": [{"key": key, "operator": "Exists"}]},
+        "timeout": "720h", "domain": "cf-tasks", "annotation": "note",
+        "callback": {"url": "https://cc.example.com/x", "policy": "Diego", "subject": "Some_guid"},
+    });
+    assert_eq!(spec(&definition), wanted);
+}
+
+#[test]
+fn a_task_for_cells_from_outside_has_no_pod_and_no_bounds() {
+    let settings = Settings {
+        cells: true,
+        ..Settings::default()
+    };
+    let definition = TaskDefinition {
+        root_fs: "anything:x".into(),
+        volume_mounts: vec![VolumeMount::default()],
+        max_pids: 5,
+        ..good()
+    };
+    let task = made(&definition, &settings).unwrap();
+    assert_eq!(
+        serde_json::to_value(&task.spec).unwrap(),
+        json!({"external": {"processor": "diego"}, "timeout": "720h", "domain": "cf-tasks"})
+    );
+    assert_eq!(task.name_any(), names::object_name("Some_guid"));
+    assert_eq!(
+        (names::guid(&task), names::definition(&task)),
+        (Some("Some_guid"), Some(b"bytes".to_vec()))
+    );
+    assert!(!task.annotations().contains_key(names::NOT_KEPT));
+}
+
+#[test]
+fn what_has_no_effect_is_noted() {
+    let definition = TaskDefinition {
+        cpu_weight: 50,
+        max_pids: 10,
+        log_rate_limit: Some(LogRateLimit {
+            bytes_per_second: -1,
+        }),
+        ..good()
+    };
+    let task = made(&definition, &Settings::default()).unwrap();
+    assert_eq!(task.annotations()[names::NOT_KEPT], "cpu_weight,max_pids,log_rate_limit");
+}
+
+#[test]
+fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
+    type Change = fn(&mut TaskDefinition);
+    let cases: [(Change, &str); 8] = [
+        (|d| d.root_fs = "preloaded:x".into(), "no image is known for stack \"x\""),
+        (|d| d.root_fs = "oci:///x".into(), "only docker://[HOST]/PATH[#TAG] and preloaded:STACK"),
+        (|d| d.volume_mounts = vec![VolumeMount::default()], "volume_mounts are not supported"),
+        (|d| d.volume_mounted_files = vec![messages::File::default()], "volume_mounted_files are not supported"),
+        (|d| d.image_username = "u".into(), "image_username and image_password are not supported"),
+        (|d| d.completion_callback_url = "ftp://x".into(), "is not an http or https URL"),
+        (|d| d.placement_tags = vec!["a b".into()], "placement tag \"a b\""),
+        (
+            |d| {
+                d.environment_variables = vec![EnvironmentVariable {
+                    name: "A=B".into(),
+                    value: String::new(),
+                }];
+            },
+            "environment variable \"A=B\"",
+        ),
+    ];
+    for (change, part) in cases {
+        let mut definition = good();
+        change(&mut definition);
+        let refused = made(&definition, &Settings::default()).unwrap_err().to_string();
+        assert!(refused.contains(part), "{refused}");
+    }
+    let wanted = Wanted {
+        guid: "g",
+        domain: "d",
+        bytes: &vec![0; names::MAX_DEFINITION + 1],
+        definition: &good(),
+    };
+    let refused = task(&wanted, &Settings::default()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the task definition has 184321 bytes; at most 184320 are possible"
+    );
+}
+
+#[test]
+fn layers_and_dependencies_are_downloaded_first() {
+    let layer = |kind, name: &str| ImageLayer {
+        name: name.into(),
+        url: format!("http://blobs/{name}"),
+        destination_path: format!("/{name}"),
+        layer_type: kind,
+        media_type: 1,
+        digest_algorithm: 1,
+        digest_value: "ab".repeat(32),
+    };
+    let definition = TaskDefinition {
+        image_layers: vec![layer(2, "droplet"), layer(1, "lifecycle")],
+        cached_dependencies: vec![CachedDependency {
+            from: "http://blobs/dep".into(),
+            to: "/dep".into(),
+            ..CachedDependency::default()
+        }],
+        legacy_download_user: "vcap".into(),
+        ..good()
+    };
+    let digest = "ab".repeat(32);
+    let checksum = json!({"algorithm": "sha256", "value": digest});
+    let key = format!("sha256:{digest}");
+    let wanted = json!({"serial": {"actions": [
+        {"parallel": {"actions": [
+            {"download": {"from": "http://blobs/lifecycle", "to": "/lifecycle", "artifact": "lifecycle", "checksum": checksum, "cacheKey": key}},
+            {"download": {"from": "http://blobs/dep", "to": "/dep"}},
+            {"download": {"from": "http://blobs/droplet", "to": "/droplet", "artifact": "droplet", "user": "vcap", "checksum": checksum, "cacheKey": key}},
+        ]}},
+        {"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}},
+    ]}});
+    assert_eq!(spec(&definition)["actions"]["action"], wanted);
+}
+
+#[test]
+fn without_a_log_guid_log_sources_have_no_names() {
+    let named = |log_guid: &str| {
+        let mut definition = TaskDefinition {
+            log_source: "TSK".into(),
+            log_guid: log_guid.into(),
+            ..good()
+        };
+        let run = definition.action.as_mut().unwrap().run.as_mut().unwrap();
+        run.log_source = "RUN".into();
+        let spec = spec(&definition);
+        (
+            spec["actions"]["logSource"].clone(),
+            spec["actions"]["action"]["run"]["logSource"].clone(),
+        )
+    };
+    assert_eq!(named("g"), (json!("TSK"), json!("RUN")));
+    assert_eq!(named(""), (Value::Null, Value::Null));
+}
+
+#[test]
+fn kubernetes_puts_nothing_in_the_place_of_parts_of_a_value() {
+    let variable = |name: &str, value: &str| EnvironmentVariable {
+        name: name.into(),
+        value: value.into(),
+    };
+    let given = [
+        variable("A", "first"),
+        variable("B", "$(A) and $$"),
+        variable("C", "$HOME costs $5"),
+        variable("A", "last"),
+    ];
+    let got: Vec<_> = variables(&given)
+        .unwrap()
+        .into_iter()
+        .map(|variable| (variable.name, variable.value.unwrap()))
+        .collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        got,
+        [pair("B", "$$(A) and $$$$"), pair("C", "$HOME costs $5"), pair("A", "last")]
+    );
+}
+
+#[test]
+fn actions_deeper_than_a_task_holds_are_refused_with_a_sentence() {
+    let mut action = run("sh");
+    for _ in 0..40 {
+        action = messages::Action {
+            serial: Some(Box::new(SerialAction {
+                actions: vec![action],
+                ..SerialAction::default()
+            })),
+            ..messages::Action::default()
+        };
+    }
+    let definition = TaskDefinition {
+        action: Some(action),
+        ..good()
+    };
+    let refused = made(&definition, &Settings::default()).unwrap_err();
+    assert!(matches!(refused, Unsupported::Actions(_)), "{refused}");
+}
+
+proptest! {
+    #[test]
+    fn any_file_system_address_and_tag_are_mapped_or_refused(rootfs in ".{0,40}", url in ".{0,40}", tag in ".{0,20}") {
+        let definition = TaskDefinition {
+            root_fs: rootfs,
+            completion_callback_url: url,
+            placement_tags: vec![tag],
+            ..good()
+        };
+        let _ = made(&definition, &Settings::default());
+    }
+}

@@ -1,0 +1,62 @@
+//! What the operator tells the door.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+/// Settings of the door.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The images that stand for root file systems `preloaded:STACK`.
+    pub stacks: BTreeMap<String, String>,
+    /// Cells come from outside: they start the tasks that are desired here and tell how they end. Else tasks get pods.
+    pub cells: bool,
+    /// How often a task may be rejected before the next rejection fails it.
+    pub retries: u16,
+}
+
+/// One stack, as a flag has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// What comes after `preloaded:`.
+    pub name: String,
+    /// The image.
+    pub image: String,
+}
+
+/// Why a text is no stack.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not STACK=IMAGE, as in cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0")]
+pub struct NoStack(String);
+
+impl FromStr for Stack {
+    type Err = NoStack;
+
+    fn from_str(text: &str) -> Result<Self, NoStack> {
+        match text.split_once('=') {
+            Some((name, image)) if !name.is_empty() && !image.is_empty() && !image.contains(char::is_whitespace) => {
+                Ok(Self {
+                    name: name.to_owned(),
+                    image: image.to_owned(),
+                })
+            }
+            _ => Err(NoStack(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_is_a_name_and_an_image() {
+        let stack = |text: &str| text.parse::<Stack>().map(|stack| (stack.name, stack.image));
+        let image = "registry.example.com/cflinuxfs4@sha256:ab=cd";
+        assert_eq!(
+            stack(&format!("cflinuxfs4={image}")),
+            Ok(("cflinuxfs4".into(), image.into()))
+        );
+        for bad in ["", "a", "=b", "a=", "a=b c"] {
+            assert_eq!(stack(bad), Err(NoStack(bad.into())), "{bad}");
+        }
+    }
+}
