@@ -12,6 +12,7 @@ mod disruptive;
 mod doors;
 mod ends;
 mod rights;
+mod schedules;
 mod starts;
 mod support;
 mod tasks;

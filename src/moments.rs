@@ -93,6 +93,14 @@ impl Moments {
         self.after(time.checked_sub(SignedDuration::from_nanos(1)).ok()?)
     }
 
+    /// The first moment after `after` that is not before `start`.
+    pub fn first(&self, after: Timestamp, start: Option<Timestamp>) -> Option<Timestamp> {
+        match start {
+            Some(start) if start > after => self.from(start),
+            _ => self.after(after),
+        }
+    }
+
     /// The last moment at or before `time`, as far as the search finds it: a moment right after a gap of the clock it
     /// passes over.
     pub fn latest(&self, time: Timestamp) -> Option<Timestamp> {

@@ -56,7 +56,7 @@ pub struct ScheduleSpec {
     pub time_zone: Option<String>,
     /// No Task is made before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "timestamp")]
+    #[schemars(schema_with = "moment")]
     pub start_at: Option<Timestamp>,
     /// Tasks to make in all. Default: without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,6 +165,16 @@ impl Schedule {
         let limit = self.spec.limit()?;
         Some(limit.saturating_sub(created.unwrap_or(0)))
     }
+}
+
+/// RFC 3339, with no more digits than are read back.
+fn moment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "date-time",
+        "maxLength": 35,
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+    })
 }
 
 fn timestamp(_: &mut SchemaGenerator) -> Schema {

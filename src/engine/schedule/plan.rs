@@ -162,11 +162,7 @@ fn again(
         .flatten()
         .max()
         .unwrap_or(now);
-    let first = match spec.start_at {
-        Some(start) if start > after => moments.from(start),
-        _ => moments.after(after),
-    };
-    let first = first.ok_or_else(never)?;
+    let first = moments.first(after, spec.start_at).ok_or_else(never)?;
     if first > now {
         return Ok((None, Some(first)));
     }

@@ -14,3 +14,4 @@ mod limits;
 mod lost;
 mod proxy;
 mod queue;
+mod schedules;
