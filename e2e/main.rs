@@ -13,6 +13,7 @@ mod disruptive;
 mod doors;
 mod ends;
 mod rights;
+mod schedules;
 mod starts;
 mod support;
 mod tasks;

@@ -22,7 +22,9 @@ const CONTROLLER: &[&str] = &[
     "/pods/proxy: create delete get patch update",
     "apps/controllerrevisions: get",
     "errand.dev/functions: get list watch",
-    "errand.dev/tasks: delete get list watch",
+    "errand.dev/schedules: get list watch",
+    "errand.dev/schedules/status: patch",
+    "errand.dev/tasks: create delete get list patch watch",
     "errand.dev/tasks/status: patch",
     "events.k8s.io/events: create patch",
     "networking.k8s.io/networkpolicies: create",
@@ -40,6 +42,7 @@ const FACADE: &[&str] = &[
     "authentication.k8s.io/tokenreviews: create",
     "authorization.k8s.io/subjectaccessreviews: create",
     "errand.dev/functions: create delete get list update watch",
+    "errand.dev/schedules: create delete get list update watch",
     "errand.dev/tasks: create delete get list patch watch",
     "errand.dev/tasks/status: patch",
 ];
@@ -83,7 +86,8 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
         let core = |rest: &str| format!("/api/v1/{rest}");
         let ours = |rest: &str| format!("/apis/errand.dev/v1alpha1/namespaces/{here}/{rest}");
         let function = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Function", "metadata": {"name": "f"}, "spec": shell("true", json!({}))});
-        let task = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "t"}, "spec": {"function": shell("true", json!({}))}});
+        let schedule = json!({"apiVersion": "errand.dev/v1alpha1", "kind": "Schedule", "metadata": {"name": "s"},
+            "spec": {"schedule": "0 0 * * *", "template": {"spec": {"function": shell("true", json!({}))}}}});
         let binding = json!({"metadata": {"name": "b"}, "subjects": [],
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}});
         let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
@@ -102,9 +106,9 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
         ];
         let to_controller = [
             ("GET", core("namespaces"), Value::Null),
-            ("POST", ours("tasks"), task),
+            ("POST", ours("schedules"), schedule),
             ("POST", ours("functions"), function),
-            ("PATCH", ours("tasks/runs"), json!({"spec": {"cancel": true}})),
+            ("PUT", ours("tasks/runs"), json!({})),
         ];
         let to_facade = [
             ("GET", core("nodes"), Value::Null),

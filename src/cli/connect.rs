@@ -218,7 +218,7 @@ fn refused(code: u16, message: &str) -> String {
         401 => "the API server did not accept the credentials in the kubeconfig; is it that of a running plane or cluster?".to_owned(),
         // What a server says of a path that it does not serve, in contrast to an object that it does not have.
         404 if !message.contains('"') => {
-            "the API server does not know Task and Function: install them with `errand crds --apply`".to_owned()
+            "the API server does not know Task, Function and Schedule: install them with `errand crds --apply`".to_owned()
         }
         0 => message.to_owned(),
         _ => format!("{message} (HTTP {code})"),
@@ -256,7 +256,7 @@ mod tests {
     fn refusals_say_what_to_do_next() {
         assert_eq!(
             api(404, "404 page not found\n"),
-            "the API server does not know Task and Function: install them with `errand crds --apply`"
+            "the API server does not know Task, Function and Schedule: install them with `errand crds --apply`"
         );
         assert_eq!(
             api(404, "functions.errand.dev \"hello\" not found"),

@@ -1,4 +1,4 @@
-//! The resource types: [`Task`], [`Function`] and their parts. Types, schema and CEL rules; no I/O.
+//! The resource types: [`Task`], [`Function`], [`Schedule`] and their parts. Types, schema and CEL rules; no I/O.
 //!
 //! Doc comments on fields become the descriptions that `kubectl explain` prints; notes for developers are plain
 //! comments. Optional fields are skipped when absent, so that a value that was read and written again is unchanged.
@@ -12,6 +12,7 @@ mod duration;
 mod function;
 mod names;
 mod quantity;
+mod schedule;
 mod status;
 mod task;
 
@@ -28,10 +29,15 @@ pub use container::{
 pub use duration::{Duration, DurationError};
 pub use function::{Alias, Function, FunctionSpec, FunctionStatus};
 pub use names::{
-    API_VERSION, CAPTURE_FINALIZER, GROUP, LABEL_ACCOUNT, LABEL_ATTEMPT, LABEL_FUNCTION, LABEL_FUNCTION_UID,
-    LABEL_LATENCY, LABEL_SERVICE_INSTANCE, LABEL_TASK, LABEL_TASK_UID, VERSION, revision_name,
+    ANNOTATION_SCHEDULED, API_VERSION, CAPTURE_FINALIZER, GROUP, LABEL_ACCOUNT, LABEL_ATTEMPT,
+    LABEL_FUNCTION, LABEL_FUNCTION_UID, LABEL_LATENCY, LABEL_SCHEDULE, LABEL_SERVICE_INSTANCE, LABEL_TASK,
+    LABEL_TASK_UID, VERSION, revision_name,
 };
 pub use quantity::Quantity;
+pub use schedule::{
+    CONDITION_READY, ConcurrencyPolicy, Schedule, ScheduleSpec, ScheduleStatus, TaskTemplate,
+    TemplateMetadata,
+};
 pub use status::{
     CONDITION_EVIDENCE, CONDITION_FINISHED, EndPhase, LogTail, Message, Phase, PodRef, Progress, ReportedEnd,
     RpcStatus, Speed, TaskResult, TaskStatus,
@@ -49,11 +55,12 @@ pub const MAX_RESULT_BYTES: i64 = 512 * 1024;
 /// Most bytes of log kept in a Task.
 pub const MAX_LOG_BYTES: i64 = 256 * 1024;
 
-/// The two CustomResourceDefinitions with their file names, as `errand crds` writes them.
-pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
+/// The CustomResourceDefinitions with their file names, as `errand crds` writes them.
+pub fn definitions() -> [(&'static str, CustomResourceDefinition); 3] {
     [
         ("tasks.errand.dev.yaml", with_default_phase(Task::crd())),
         ("functions.errand.dev.yaml", Function::crd()),
+        ("schedules.errand.dev.yaml", Schedule::crd()),
     ]
 }
 

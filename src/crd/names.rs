@@ -1,10 +1,10 @@
 //! Names that others rely on.
 
-/// API group of Task and Function.
+/// API group of Task, Function and Schedule.
 pub const GROUP: &str = "errand.dev";
 /// Version of the API group.
 pub const VERSION: &str = "v1alpha1";
-/// `apiVersion` of Task and Function.
+/// `apiVersion` of Task, Function and Schedule.
 pub const API_VERSION: &str = "errand.dev/v1alpha1";
 /// Finalizer on pods: held until the evidence of the run is stored in the Task.
 pub const CAPTURE_FINALIZER: &str = "errand.dev/capture";
@@ -24,6 +24,11 @@ pub const LABEL_ACCOUNT: &str = "errand.dev/account";
 pub const LABEL_SERVICE_INSTANCE: &str = "errand.dev/service-instance-id";
 /// Label of what belongs to a Function, with its uid.
 pub const LABEL_FUNCTION_UID: &str = "errand.dev/function-uid";
+
+/// Label of a Task: name of the Schedule that made it, cut to 63 characters.
+pub const LABEL_SCHEDULE: &str = "errand.dev/schedule";
+/// Annotation of a Task: the moment that a Schedule made it for.
+pub const ANNOTATION_SCHEDULED: &str = "errand.dev/scheduled-at";
 
 /// Name of the ControllerRevision that holds a version of a Function.
 pub fn revision_name(function: &str, version: i64) -> String {

@@ -33,7 +33,7 @@ use super::{
     requests::Requests,
     task::view::{NodeHealth, PodView, health},
 };
-use crate::crd::{Function, Phase, Task};
+use crate::crd::{Function, Phase, Schedule, Task};
 
 /// Why a call to the API server did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Tasks to look at again.
     pub wake: mpsc::UnboundedSender<ObjectRef<Task>>,
+    /// Schedules to look at again.
+    pub wake_schedules: mpsc::UnboundedSender<ObjectRef<Schedule>>,
     /// Tells the janitor that a pod may have lost its Task.
     pub orphans: Arc<Notify>,
     /// Filled once the queue knows what the caches held at the start.

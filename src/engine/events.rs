@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::crd::{Function, Task};
+use crate::crd::{Function, Schedule, Task};
 
 /// `reportingController` of our Events.
 pub const CONTROLLER: &str = "errand.dev/controller";
@@ -59,6 +59,12 @@ impl Regarding for Task {
 }
 
 impl Regarding for Function {
+    fn reference(&self) -> ObjectReference {
+        self.object_ref(&())
+    }
+}
+
+impl Regarding for Schedule {
     fn reference(&self) -> ObjectReference {
         self.object_ref(&())
     }

@@ -1,7 +1,7 @@
 //! The controller: turns Tasks into pods and pods into results.
 //!
 //! [`run`] fills the caches and starts the loops. [`task`] holds the life of a Task: what a pod tells
-//! ([`task::view`]), what to do next ([`task::plan`], pure), and the thin steps that do it. [`resolve`] puts Task and
+//! ([`task::view`]), what to do next ([`task::plan`], pure), and the thin steps that do it. [`schedule`] makes Tasks at their moments. [`resolve`] puts Task and
 //! Function together, [`pod`] makes the pod of it (both pure).
 
 pub mod backoff;
@@ -23,6 +23,7 @@ pub mod released;
 pub mod requests;
 pub mod resolve;
 mod run;
+pub mod schedule;
 pub mod task;
 
 pub use config::{Config, Delivery, Runner};

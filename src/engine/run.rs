@@ -42,6 +42,7 @@ use super::{
     recent::{Recent, slim},
     released::Released,
     requests::Requests,
+    schedule,
     task::{
         letgo,
         reconcile::{self, reconcile},
@@ -58,7 +59,7 @@ const IMAGE_VOLUME_SINCE: u32 = 35;
 /// Nodes are a help and not a need: after so long the controller starts without them.
 const NODES_WAIT: Duration = Duration::from_secs(5);
 /// How long looks that are under way may take once the controller stops.
-const LAST_LOOKS: Duration = Duration::from_secs(2);
+pub const LAST_LOOKS: Duration = Duration::from_secs(2);
 /// Tasks whose failures in a row are remembered.
 const BACKED_OFF: usize = 10_000;
 /// Pods without a Task are looked for this often, beside the times when one may have appeared.
@@ -97,6 +98,7 @@ pub async fn run(
     let shutdown = leadership.stop().clone();
     let delivery = delivery(&client, &config).await?;
     let (wake, woken) = mpsc::unbounded_channel();
+    let (wake_schedules, woken_schedules) = mpsc::unbounded_channel();
     let (task_reader, task_writer) = reflector::store();
     let (function_reader, function_writer) = reflector::store();
     let (pod_reader, pod_writer) = reflector::store();
@@ -126,6 +128,7 @@ pub async fn run(
         events,
         metrics,
         wake,
+        wake_schedules,
         orphans: Arc::new(Notify::new()),
         lined_up: OnceCell::new(),
         tasks_known: CancellationToken::new(),
@@ -148,6 +151,11 @@ pub async fn run(
     filled?;
     loops.spawn(sweep(ctx.clone(), shutdown.clone()));
     loops.spawn(keep_counting(ctx.clone(), shutdown.clone()));
+    loops.spawn(schedule::control::control(
+        ctx.clone(),
+        woken_schedules,
+        shutdown.clone(),
+    ));
     ready();
     control(ctx, task_reader, task_writer, woken, shutdown.clone()).await;
     shutdown.cancel();
@@ -198,7 +206,8 @@ async fn fill(ctx: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-fn api<K>(ctx: &Context) -> Api<K>
+/// Objects of the namespace that is served, or of all.
+pub fn api<K>(ctx: &Context) -> Api<K>
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
 {
@@ -284,7 +293,7 @@ fn task_stream(
 ) -> impl Stream<Item = watcher::Result<Task>> + Send + 'static + use<> {
     let tasks: Api<DeserializeGuard<Task>> = api(ctx);
     let known = ctx.tasks_known.clone();
-    let ctx = ctx.clone();
+    let (ctx, waker) = (ctx.clone(), ctx.clone());
     watcher(tasks, watcher::Config::default())
         .default_backoff()
         .try_filter_map(move |event| std::future::ready(Ok(readable(&ctx, event))))
@@ -294,6 +303,7 @@ fn task_stream(
             if matches!(event, Event::InitDone) {
                 known.cancel();
             }
+            schedule::control::wake(&waker, event);
         })
         .applied_objects()
 }

@@ -1,35 +1,35 @@
-//! Changes of Functions that hold over several replicas: what was read is replaced only where nobody else changed it.
+//! Changes of objects that hold over several replicas: what was read is replaced only where nobody else changed it.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{refusal::Refusal, state::Facade, views::Key};
-use crate::crd::Function;
+use super::{objects::Object, refusal::Refusal, state::Facade, views::Key};
 
 /// How often a change is tried that others come before. Of those who try at once, one gets through each time.
 const TRIES: u16 = 64;
 
-/// Reads a Function, changes it and writes it back, again and again while others come before.
+/// Reads an object, changes it and writes it back, again and again while others come before.
 ///
 /// # Errors
-/// What `change` says, the Function is gone, or the API server refuses or does not answer.
-pub async fn edit<E: From<Refusal>>(
+/// What `change` says, the object is gone, or the API server refuses or does not answer.
+pub async fn edit<E: From<Refusal>, K: Object>(
     facade: &Facade,
     key: Key,
-    change: impl Fn(&mut Function) -> Result<(), E>,
-) -> Result<Function, E> {
+    change: impl Fn(&mut K) -> Result<(), E>,
+) -> Result<K, E> {
+    let kind = K::kind(&()).to_lowercase();
     for turn in 0..TRIES {
-        let found: Option<Function> = facade.objects.get(&key).await.map_err(E::from)?;
-        let gone = || Refusal::NotFound(format!("there is no function {}", key.name));
-        let mut function = found.ok_or_else(gone)?;
-        change(&mut function)?;
-        match facade.objects.replace(&function).await {
+        let found: Option<K> = facade.objects.get(&key).await.map_err(E::from)?;
+        let gone = || Refusal::NotFound(format!("there is no {kind} {}", key.name));
+        let mut object = found.ok_or_else(gone)?;
+        change(&mut object)?;
+        match facade.objects.replace(&object).await {
             Err(Refusal::Conflict(_)) => tokio::time::sleep(pause(turn)).await,
             written => return Ok(written?),
         }
     }
-    let crowd = format!("too many change function {} at once", key.name);
+    let crowd = format!("too many change {kind} {} at once", key.name);
     Err(Refusal::Unavailable(crowd).into())
 }
 

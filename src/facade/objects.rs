@@ -1,4 +1,4 @@
-//! Tasks and Functions at the API server: what the views leave out, and every write. Refusals come back as sentences.
+//! Tasks, Functions and Schedules at the API server: what the views leave out, and every write. Refusals come back as sentences.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{refusal::Refusal, views::Key};
 use crate::{
     chain::chain,
-    crd::{Function, MAX_BODY_BYTES, Task},
+    crd::{Function, MAX_BODY_BYTES, Schedule, Task},
 };
 
 /// Objects on a page of a list.
@@ -159,6 +159,16 @@ impl Objects {
         self.call(api.delete(&object.name_any(), &params)).await.map(drop)
     }
 
+    /// Deletes an object; what belongs to it stays.
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn delete_alone<K: Object>(&self, key: &Key) -> Result<(), Refusal> {
+        let api = self.api::<K>(&key.namespace);
+        let params = DeleteParams::orphan();
+        self.call(api.delete(&key.name, &params)).await.map(drop)
+    }
+
     fn api<K: Object>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
@@ -189,6 +199,7 @@ pub trait Object:
 
 impl Object for Task {}
 impl Object for Function {}
+impl Object for Schedule {}
 impl Object for ConfigMap {}
 impl Object for ControllerRevision {}
 

@@ -60,7 +60,7 @@ pub async fn run(
     let feeding = views.feed(client.clone(), config.namespace.as_deref(), shutdown.clone());
     let serving = async {
         tokio::select! {
-            _ = async { tokio::join!(views.tasks.wait_until_ready(), views.functions.wait_until_ready()) } => {}
+            () = views.wait_until_ready() => {}
             () = shutdown.cancelled() => return Ok(()),
         }
         let facade = facade(client, &config, &views, metrics, &shutdown);

@@ -25,20 +25,23 @@ fn rights(role: &Value) -> Vec<String> {
     lines
 }
 
-const CONTROLLER: [&str; 7] = [
-    "errand.dev/tasks: get list watch delete",
+const CONTROLLER: [&str; 9] = [
+    "errand.dev/tasks: get list watch create patch delete",
     "errand.dev/tasks/status: patch",
     "errand.dev/functions: get list watch",
+    "errand.dev/schedules: get list watch",
+    "errand.dev/schedules/status: patch",
     "apps/controllerrevisions: get",
     "pods: get list watch create patch delete",
     "pods/log: get",
     "events.k8s.io/events: create patch",
 ];
 const CONTROLLER_EVERYWHERE: [&str; 1] = ["nodes: list watch"];
-const FACADE: [&str; 7] = [
+const FACADE: [&str; 8] = [
     "errand.dev/tasks: get list watch create patch delete",
     "errand.dev/tasks/status: patch",
     "errand.dev/functions: get list watch create update delete",
+    "errand.dev/schedules: get list watch create update delete",
     "configmaps: get create delete",
     "apps/controllerrevisions: get list create delete",
     "pods: get",
@@ -188,7 +191,7 @@ fn every_binding_leads_to_a_role_of_the_chart() {
 }
 
 #[test]
-fn the_roles_of_kubernetes_include_tasks_and_functions() {
+fn the_roles_of_kubernetes_include_tasks_functions_and_schedules() {
     let objects = with("defaults");
     let view = named(&objects, "ClusterRole", "errand-system-errand-view");
     let edit = named(&objects, "ClusterRole", "errand-system-errand-edit");
@@ -202,10 +205,12 @@ fn the_roles_of_kubernetes_include_tasks_and_functions() {
     let see = [
         "errand.dev/tasks: get list watch",
         "errand.dev/functions: get list watch",
+        "errand.dev/schedules: get list watch",
     ];
     assert_eq!(rights(view), see);
     let verbs = "create update patch delete deletecollection";
-    let change = ["tasks", "functions"].map(|resource| format!("errand.dev/{resource}: {verbs}"));
+    let change =
+        ["tasks", "functions", "schedules"].map(|resource| format!("errand.dev/{resource}: {verbs}"));
     assert_eq!(rights(edit), change);
     let without = rendered(&[
         "--set",
@@ -251,7 +256,7 @@ fn definitions_belong_to_no_release_and_what_applies_them_goes_again() {
     let role = named(&objects, "ClusterRole", "errand-system-errand-crds");
     let wanted = [
         "apiextensions.k8s.io/customresourcedefinitions: create",
-        "apiextensions.k8s.io/customresourcedefinitions tasks.errand.dev,functions.errand.dev: get patch",
+        "apiextensions.k8s.io/customresourcedefinitions tasks.errand.dev,functions.errand.dev,schedules.errand.dev: get patch",
     ];
     assert_eq!(rights(role), wanted);
     let minimal = with("minimal");

@@ -38,6 +38,13 @@ fn all_examples_end_as_they_say() {
         .count();
     assert_eq!(applied.lines().count(), files, "{applied}");
 
+    let next = || {
+        let path = "jsonpath={.status.nextScheduleTime}";
+        dev.kubectl(&["get", "schedule", "tick", "-o", path]).ok()
+    };
+    wait_for("the next moment of tick", next, || {
+        next().contains("T0").then_some(())
+    });
     let hello = ended(&dev, "hello-ada");
     assert_eq!(hello["status"]["result"]["body"], "hello, Ada\n");
     let page = ended(&dev, "page-hello");

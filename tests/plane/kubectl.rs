@@ -297,3 +297,31 @@ fn api_resources_list_both_kinds() {
         "{table}"
     );
 }
+
+#[test]
+fn a_schedule_is_applied_and_makes_its_task() {
+    let dev = Dev::start(&[]);
+    dev.apply(FUNCTION);
+    let schedule = "apiVersion: errand.dev/v1alpha1\nkind: Schedule\nmetadata: {name: once}\n\
+         spec:\n  startAt: '2026-01-01T09:00:00Z'\n  template: {spec: {functionRef: {name: shell}, input: {args: [echo one]}}}\n";
+    assert_eq!(dev.apply(schedule).trim(), "schedule.errand.dev/once created");
+    assert_eq!(dev.apply(schedule).trim(), "schedule.errand.dev/once unchanged");
+    let label = ["get", "tasks", "-l", "errand.dev/schedule=once", "-o"];
+    let made = || dev.kubectl(&[&label[..], &["name"]].concat()).ok();
+    wait_for("the Task", made, || (!made().is_empty()).then_some(()));
+    let task = made();
+    let task = task.trim().strip_prefix("task.errand.dev/").unwrap();
+    finished(&dev, task);
+    let table = dev.kubectl(&["get", "es"]).ok();
+    let head: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(head, ["NAME", "SCHEDULE", "SUSPEND", "LAST", "NEXT", "AGE"]);
+    let wide = dev.kubectl(&["get", "schedules", "-o", "wide"]).ok();
+    assert!(wide.contains("Complete"), "{wide}");
+    let file = dev.folder().join("wrong.yaml");
+    std::fs::write(&file, schedule.replace("  startAt: '2026-01-01T09:00:00Z'\n", "")).unwrap();
+    let refused = dev.kubectl(&["apply", "--dry-run=server", "-f", file.to_str().unwrap()]);
+    let sentence = "at least one of schedule and startAt must be set";
+    assert!(refused.stderr.contains(sentence), "{refused:?}");
+    dev.kubectl(&["delete", "schedule", "once"]).ok();
+    wait_for("the end of its Task", made, || made().is_empty().then_some(()));
+}

@@ -1,4 +1,4 @@
-//! Task and Function as the embedded API serves them: what it refuses and in which words, and that no text of a
+//! Task, Function and Schedule as the embedded API serves them: what it refuses and in which words, and that no text of a
 //! stranger makes it stumble.
 
 mod refused;
@@ -9,11 +9,11 @@ use kube::{Api, Client, CustomResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
-    crd::{self, API_VERSION, Function, Task},
+    crd::{self, API_VERSION, Function, Schedule, Task},
     local::api::{ApiOptions, ApiServer},
 };
 
-/// An API server in memory that knows both types.
+/// An API server in memory that knows all types.
 async fn server() -> (ApiServer, Client) {
     let server = ApiServer::start(ApiOptions::default()).await.unwrap();
     let client = server.client();
@@ -27,11 +27,12 @@ async fn server() -> (ApiServer, Client) {
     (server, client)
 }
 
-/// Which of the two types.
+/// Which type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Task,
     Function,
+    Schedule,
 }
 
 impl Kind {
@@ -43,6 +44,7 @@ impl Kind {
         match self {
             Self::Task => Task::api_resource().kind,
             Self::Function => Function::api_resource().kind,
+            Self::Schedule => Schedule::api_resource().kind,
         }
     }
 
@@ -50,6 +52,7 @@ impl Kind {
         let resource = match self {
             Self::Task => Task::api_resource(),
             Self::Function => Function::api_resource(),
+            Self::Schedule => Schedule::api_resource(),
         };
         format!("/apis/{API_VERSION}/namespaces/default/{}", resource.plural)
     }

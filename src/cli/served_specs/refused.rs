@@ -7,6 +7,9 @@ fn plain(kind: Kind) -> Value {
     match kind {
         Kind::Task => json!({"functionRef": {"name": "f"}}),
         Kind::Function => json!({"container": {"image": "i", "command": ["true"]}}),
+        Kind::Schedule => {
+            json!({"schedule": "* * * * *", "template": {"spec": {"functionRef": {"name": "f"}}}})
+        }
     }
 }
 
@@ -132,6 +135,7 @@ const NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9
 const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
 const DURATION: &str = "^([0-9]+([.][0-9]+)?(ms|s|m|h))+$";
 const QUANTITY: &str = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+const MOMENT: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 const PATH: &str = "^/[!-~]*$";
 const URL: &str = "^https?://[!-~]+$";
 const PULL_POLICY: &str = "^(Always|IfNotPresent|Never)$";
@@ -286,11 +290,34 @@ fn common_rows() -> Vec<Row> {
     ]
 }
 
+fn schedule_rows() -> Vec<Row> {
+    let day = "2026-01-01T00:00:00";
+    vec![
+        text("schedule", 256),
+        text("timeZone", 64),
+        at_least("count", 1),
+        at_most("count", 1_000_000_000),
+        matching("startingDeadline", DURATION, "1.5s", "1,5s"),
+        matching(
+            "startAt",
+            MOMENT,
+            &format!("{day}.123456789Z"),
+            &format!("{day}.1234567891Z"),
+        ),
+        sized("template.metadata.labels", map, 64),
+        sized("template.metadata.annotations", map, 64),
+        text("template.spec.owner", 512),
+        at_least("template.spec.functionRef.version", 0),
+    ]
+}
+
 #[tokio::test]
 async fn an_oversized_or_malformed_field_is_refused_with_the_limit_in_the_message() {
     let (_server, client) = server().await;
     let of = |kind, rows: Vec<Row>| rows.into_iter().chain(common_rows()).map(move |row| (kind, row));
-    for (kind, row) in of(Kind::Task, task_rows()).chain(of(Kind::Function, function_rows())) {
+    let schedules = schedule_rows().into_iter().map(|row| (Kind::Schedule, row));
+    let specs = of(Kind::Task, task_rows()).chain(of(Kind::Function, function_rows()));
+    for (kind, row) in specs.chain(schedules) {
         let (accepted, refused) = (
             with(kind, row.path, &row.accepted),
             with(kind, row.path, &row.refused),

@@ -63,6 +63,7 @@ impl Ground {
             Ok(match kind {
                 Kind::Task => json!(Api::<Task>::default_namespaced(client).get(name).await?),
                 Kind::Function => json!(Api::<Function>::default_namespaced(client).get(name).await?),
+                Kind::Schedule => json!(Api::<Schedule>::default_namespaced(client).get(name).await?),
             })
         })
     }
@@ -111,7 +112,8 @@ fn valid() -> impl Strategy<Value = (Kind, Value)> {
         (Kind::Task, json!(spec))
     });
     let function = arbitrary::function_spec().prop_map(|spec| (Kind::Function, json!(spec)));
-    prop_oneof![reference, inline, actions, function]
+    let schedule = arbitrary::schedule_spec().prop_map(|spec| (Kind::Schedule, json!(spec)));
+    prop_oneof![reference, inline, actions, function, schedule]
 }
 
 #[test]
@@ -253,7 +255,7 @@ fn anything_merged_into_a_valid_object_is_accepted_or_refused() {
 #[test]
 fn any_json_and_any_bytes_are_accepted_or_refused() {
     let ground = Ground::new();
-    let kind = || select(vec![Kind::Task, Kind::Function]);
+    let kind = || select(vec![Kind::Task, Kind::Function, Kind::Schedule]);
     let spec = (kind(), json_value())
         .prop_map(|(kind, spec)| (kind, kind.object("x", &spec).to_string().into_bytes()));
     let object = (kind(), json_value()).prop_map(|(kind, object)| (kind, object.to_string().into_bytes()));

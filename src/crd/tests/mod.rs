@@ -2,6 +2,7 @@
 
 mod function;
 mod input;
+mod schedule;
 mod task;
 
 use std::sync::LazyLock;
@@ -27,6 +28,7 @@ fn function(spec: &Value) -> Function {
 
 // `validate_cel` compiles the rules at every call; the tables of these tests ask some hundred times.
 static TASK_RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema_of::<Task>()));
+static SCHEDULE_RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema_of::<Schedule>()));
 static FUNCTION_RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema_of::<Function>()));
 
 fn schema_of<K: CustomResourceExt>() -> Value {

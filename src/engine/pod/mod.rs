@@ -90,8 +90,9 @@ pub fn label_value(name: &str) -> String {
     cut(name, 63).to_owned()
 }
 
+/// The beginning of a name, of at most so many bytes, that ends in a letter or digit.
 // Names are ASCII (DNS subdomains), but a hostile one must not split a character.
-fn cut(text: &str, max: usize) -> &str {
+pub fn cut(text: &str, max: usize) -> &str {
     let mut end = max.min(text.len());
     while !text.is_char_boundary(end) {
         end -= 1;

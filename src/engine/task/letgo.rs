@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     crd::CAPTURE_FINALIZER,
-    engine::context::{CallError, Context},
+    engine::{
+        context::{CallError, Context},
+        schedule,
+    },
 };
 
 /// Takes the engine's finalizer off a pod and deletes it. A pod that is gone already is no error.
@@ -135,6 +138,9 @@ pub async fn stop(ctx: &Arc<Context>, subject: &Subject, pod: Option<&PodView>) 
 /// # Errors
 /// [`Error::Call`] where the API server did not do it.
 pub async fn expire(ctx: &Arc<Context>, subject: &Subject) -> Result<Action, Error> {
+    if schedule::reconcile::holds(ctx, &subject.task).await? {
+        return Ok(Action::requeue(Duration::from_secs(1)));
+    }
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: Some(subject.uid.clone()),

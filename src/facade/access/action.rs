@@ -28,6 +28,8 @@ pub enum Resource {
     TaskStatus,
     /// Functions.
     Functions,
+    /// Schedules.
+    Schedules,
     /// ConfigMaps, in which a catalogue is kept.
     ConfigMaps,
 }
@@ -67,6 +69,7 @@ impl Resource {
             Self::Tasks => ("tasks", None),
             Self::TaskStatus => ("tasks", Some("status")),
             Self::Functions => ("functions", None),
+            Self::Schedules => ("schedules", None),
             Self::ConfigMaps => ("configmaps", None),
         }
     }
@@ -74,7 +77,7 @@ impl Resource {
     /// API group and version.
     fn group(self) -> (&'static str, &'static str) {
         match self {
-            Self::Tasks | Self::TaskStatus | Self::Functions => (GROUP, VERSION),
+            Self::Tasks | Self::TaskStatus | Self::Functions | Self::Schedules => (GROUP, VERSION),
             Self::ConfigMaps => ("", "v1"),
         }
     }
@@ -84,6 +87,7 @@ impl Resource {
             Self::Tasks => "task",
             Self::TaskStatus => "the status of task",
             Self::Functions => "function",
+            Self::Schedules => "schedule",
             Self::ConfigMaps => "configmap",
         }
     }
@@ -93,6 +97,7 @@ impl Resource {
             Self::Tasks => "tasks",
             Self::TaskStatus => "the status of tasks",
             Self::Functions => "functions",
+            Self::Schedules => "schedules",
             Self::ConfigMaps => "configmaps",
         }
     }

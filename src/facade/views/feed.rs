@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 use super::{Faceted, Key, View, Views};
 use crate::{
     chain::chain,
-    crd::{Function, drop_bulk},
+    crd::{Function, Schedule, drop_bulk},
 };
 
 impl Views {
-    /// Keeps both views up to date until shutdown; of one namespace, or of all.
+    /// Keeps all views up to date until shutdown; of one namespace, or of all.
     pub async fn feed(&self, client: Client, namespace: Option<&str>, shutdown: CancellationToken) {
         let tasks = self.tasks.feed(&client, namespace, drop_bulk);
         let functions = self
@@ -27,8 +27,13 @@ impl Views {
             .feed(&client, namespace, |function: &mut Function| {
                 function.metadata.managed_fields = None;
             });
+        let schedules = self
+            .schedules
+            .feed(&client, namespace, |schedule: &mut Schedule| {
+                schedule.metadata.managed_fields = None;
+            });
         tokio::select! {
-            _ = async { tokio::join!(tasks, functions) } => {}
+            _ = async { tokio::join!(tasks, functions, schedules) } => {}
             () = shutdown.cancelled() => {}
         }
     }

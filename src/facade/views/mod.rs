@@ -1,4 +1,4 @@
-//! What the facade knows of Tasks and Functions without asking: a watch of each, in memory, without bodies and logs.
+//! What the facade knows of Tasks, Functions and Schedules without asking: a watch of each, in memory, without bodies and logs.
 //!
 //! Reads come from here; bodies and logs are fetched on demand ([`super::objects`]). Who waits for a Task follows it
 //! ([`View::follow`]) or hears of all changes ([`View::changes`]), and nobody polls.
@@ -19,20 +19,22 @@ use kube::ResourceExt;
 use tokio::sync::{broadcast, watch};
 
 pub use self::table::{Change, Facet, Faceted, Key, Table};
-use crate::crd::{Function, Task};
+use crate::crd::{Function, FunctionRef, Schedule, Task};
 
 /// Changes that a listener may be behind before it is cut off.
 const BACKLOG: usize = 4096;
 /// How long a change may take to come into view.
 const IN_VIEW: Duration = Duration::from_secs(2);
 
-/// Both views.
+/// All views.
 #[derive(Clone, Default)]
 pub struct Views {
     /// Tasks, without bodies and logs.
     pub tasks: View<Task>,
     /// Functions.
     pub functions: View<Function>,
+    /// Schedules.
+    pub schedules: View<Schedule>,
 }
 
 /// Objects of one kind. Clones share everything.
@@ -200,6 +202,30 @@ impl Faceted for Task {
             Some(Facet::Namespace(namespace)),
         ];
         found.into_iter().flatten().collect()
+    }
+}
+
+impl Views {
+    /// Resolves once all views were filled for the first time.
+    pub async fn wait_until_ready(&self) {
+        tokio::join!(
+            self.tasks.wait_until_ready(),
+            self.functions.wait_until_ready(),
+            self.schedules.wait_until_ready()
+        );
+    }
+}
+
+impl Faceted for Schedule {
+    fn facets(&self) -> Vec<Facet> {
+        let namespace = self.metadata.namespace.clone().unwrap_or_default();
+        let function = self.spec.template.spec.function_ref.as_ref();
+        let key = |function: &FunctionRef| Key::new(&namespace, &function.name);
+        let function = function.map(|function| Facet::Function(key(function)));
+        function
+            .into_iter()
+            .chain([Facet::Namespace(namespace)])
+            .collect()
     }
 }
 

@@ -44,7 +44,7 @@ pub enum Facet {
     Domain(String),
     /// Tasks that have, or last had, a pod on this node.
     Node(String),
-    /// Tasks of this Function.
+    /// Tasks and Schedules of this Function.
     Function(Key),
     /// Functions with an annotation of this name, in whatever namespace.
     Annotation(String),

@@ -17,3 +17,4 @@ mod limits;
 mod lost;
 mod proxy;
 mod queue;
+mod schedules;

@@ -99,9 +99,9 @@ impl Doors {
         .await;
     }
 
-    /// Lets a user do anything with Tasks and Functions in namespace default.
+    /// Lets a user do anything with Tasks, Functions and Schedules in namespace default.
     pub async fn grant(&self, user: &str) {
-        self.allow("default", user, &[(&["tasks", "functions"], &["*"])])
+        self.allow("default", user, &[(&["tasks", "functions", "schedules"], &["*"])])
             .await;
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Debug, future::Future, path::Path, sync::Arc, time::Duration};
 
 use errand::{
-    crd::{self, Function, Phase, Task, TaskResult},
+    crd::{self, Function, Phase, Schedule, ScheduleStatus, Task, TaskResult},
     engine::{self, Config, Delivery, Runner, leader::Leadership, metrics::Metrics},
     health::Exposition as _,
 };
@@ -208,6 +208,59 @@ impl World {
 
     pub async fn task_in(&self, namespace: &str, name: &str, spec: Value) {
         self.create(namespace, name, spec).await;
+    }
+
+    pub async fn schedule(&self, name: &str, spec: Value) {
+        let object = json!({"apiVersion": crd::API_VERSION, "kind": "Schedule", "metadata": {"name": name}, "spec": spec});
+        let schedule: Schedule = serde_json::from_value(object).unwrap();
+        let params = PostParams::default();
+        self.schedules().create(&params, &schedule).await.unwrap();
+    }
+
+    /// Waits until `ask` finds what it looks for in the status of a Schedule.
+    pub async fn schedule_says<T>(
+        &self,
+        name: &str,
+        what: &str,
+        ask: impl Fn(&ScheduleStatus) -> Option<T>,
+    ) -> T {
+        self.poll(&format!("{name}: {what}"), || async {
+            let schedule = self.schedules().get(name).await.unwrap();
+            ask(&schedule.status?)
+        })
+        .await
+    }
+
+    /// The Tasks that a Schedule made.
+    pub async fn made_by(&self, schedule: &str) -> Vec<Task> {
+        let labels = format!("{}={schedule}", crd::LABEL_SCHEDULE);
+        let params = ListParams::default().labels(&labels);
+        self.tasks("default").list(&params).await.unwrap().items
+    }
+
+    /// Name of the first Task that a Schedule made, once it is there.
+    pub async fn first_made_by(&self, schedule: &str) -> String {
+        self.poll(&format!("{schedule} makes a Task"), || async {
+            self.made_by(schedule).await.first().map(|task| task.name_any())
+        })
+        .await
+    }
+
+    /// Waits until no Task that a Schedule made is left.
+    pub async fn none_made_by(&self, schedule: &str) {
+        self.poll(&format!("no Task of {schedule} is left"), || async {
+            self.made_by(schedule).await.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    pub async fn delete_schedule(&self, name: &str) {
+        let params = DeleteParams::default();
+        self.schedules().delete(name, &params).await.unwrap();
+    }
+
+    fn schedules(&self) -> Api<Schedule> {
+        Api::namespaced(self.client.clone(), "default")
     }
 
     /// Changes the definition of Tasks.

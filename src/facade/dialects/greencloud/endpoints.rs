@@ -140,7 +140,7 @@ pub async fn create(
     let mut endpoint = Endpoint::new(&caller.user, now);
     endpoint.change(change).map_err(Refusal::Forbidden)?;
     let id = Id::new(now);
-    let written = edit::<Failure>(&facade, Key::of(function.as_ref()), |function| {
+    let written = edit::<Failure, Function>(&facade, Key::of(function.as_ref()), |function| {
         Ok(settings::write(function, id.as_str(), &endpoint)?)
     });
     facade.views.functions.seen(&written.await?).await;
@@ -162,7 +162,7 @@ pub async fn change(
     OrEmpty(change): OrEmpty<Change>,
 ) -> Result<StatusCode, Failure> {
     let (function, _) = known(&facade, &caller, Verb::Update, &id).await?;
-    let written = edit::<Failure>(&facade, Key::of(function.as_ref()), |function| {
+    let written = edit::<Failure, Function>(&facade, Key::of(function.as_ref()), |function| {
         let mut endpoint = settings::read(function, &id).ok_or_else(|| none(&id))?;
         endpoint.change(change.clone()).map_err(Refusal::Forbidden)?;
         Ok(settings::write(function, &id, &endpoint)?)
@@ -186,7 +186,7 @@ pub async fn delete(
     PathOf(id): PathOf<String>,
 ) -> Result<StatusCode, Failure> {
     let (function, _) = known(&facade, &caller, Verb::Update, &id).await?;
-    let written = edit::<Failure>(&facade, Key::of(function.as_ref()), |function| {
+    let written = edit::<Failure, Function>(&facade, Key::of(function.as_ref()), |function| {
         if settings::remove(function, &id) {
             Ok(())
         } else {

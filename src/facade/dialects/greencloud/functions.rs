@@ -245,7 +245,7 @@ async fn update(
     change: impl Fn(&mut Function) -> Result<(), Failure>,
 ) -> Result<StatusCode, Failure> {
     let function = known(facade, caller, Verb::Update, id).await?;
-    let written = edit::<Failure>(facade, Key::of(function.as_ref()), change).await?;
+    let written = edit::<Failure, Function>(facade, Key::of(function.as_ref()), change).await?;
     facade.views.functions.seen(&written).await;
     Ok(StatusCode::NO_CONTENT)
 }

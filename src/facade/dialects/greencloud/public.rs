@@ -210,7 +210,7 @@ pub fn endpoints(facade: &Facade, id: &str) -> Vec<(Arc<Function>, Endpoint)> {
 /// Takes one of the calls of the day. A call whose task is refused afterwards is spent all the same.
 async fn spend(facade: &Facade, function: &Function, id: &str) -> Result<(), Failure> {
     let now = Timestamp::now();
-    let spent = edit::<Failure>(facade, Key::of(function), |function| {
+    let spent = edit::<Failure, Function>(facade, Key::of(function), |function| {
         let gone = || Refusal::NotFound(format!("there is no endpoint {id}"));
         let mut endpoint = settings::read(function, id).ok_or_else(gone)?;
         if !endpoint.spend(now) {

@@ -11,8 +11,9 @@ use super::{
     failure::{Refused, not_allowed},
     fields::Fields,
     filters::Filters,
-    find, map,
+    find, jobs, map,
     scope::{Scope, scope},
+    uses,
 };
 use crate::{
     crd::{Alias, Function},
@@ -112,7 +113,7 @@ async fn may(facade: &Facade, caller: &Caller, verb: Verb) -> Result<String, Ref
 
 /// Puts an alias on a Function.
 async fn put(facade: &Facade, function: &Function, alias: &Alias) -> Result<Shown, Refusal> {
-    let written = edit::<Refusal>(facade, Key::of(function), |function| {
+    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
         let id = map::id(function);
         let aliases = &mut function.spec.aliases;
         aliases.retain(|known| known.name != alias.name);
@@ -135,7 +136,7 @@ async fn put(facade: &Facade, function: &Function, alias: &Alias) -> Result<Show
 
 /// Takes an alias off a Function.
 async fn take(facade: &Facade, function: &Function, name: &str) -> Result<(), Refusal> {
-    let written = edit::<Refusal>(facade, Key::of(function), |function| {
+    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
         function.spec.aliases.retain(|alias| alias.name != name);
         Ok(())
     });
@@ -230,7 +231,7 @@ pub async fn get(
 
 /// Changes what an alias stands for
 ///
-/// null leaves a field as it is.
+/// null leaves a field as it is. Jobs that name the alias follow it.
 #[utoipa::path(
     put, path = "/v1/aliases/{name}", tag = "qinling", operation_id = "qinlingUpdateAlias",
     params(("name" = String, Path, description = "Alias")),
@@ -261,10 +262,20 @@ pub async fn change(
     if function.uid() != old.uid() {
         take(&facade, &old, &changed.name).await?;
     }
+    jobs::follow(
+        &facade,
+        &namespace,
+        &changed.name,
+        &function.name_any(),
+        changed.version,
+    )
+    .await?;
     Ok(Json(shown))
 }
 
 /// Deletes an alias
+///
+/// Refused while a job that is not over names it.
 #[utoipa::path(
     delete, path = "/v1/aliases/{name}", tag = "qinling", operation_id = "qinlingDeleteAlias",
     params(("name" = String, Path, description = "Alias")),
@@ -278,6 +289,9 @@ pub async fn delete(
 ) -> Result<StatusCode, Refusal> {
     let namespace = may(&facade, &caller, Verb::Update).await?;
     let (function, _) = named(&facade, &namespace, &name).ok_or_else(|| none(&name))?;
+    if !uses::jobs_of_alias(&facade, &namespace, &name).is_empty() {
+        return Err(uses::still_used("function alias", "running job(s)"));
+    }
     take(&facade, &function, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

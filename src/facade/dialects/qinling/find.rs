@@ -1,4 +1,4 @@
-//! Tasks and Functions by their ids. Those of the caller's own namespace come first; who may see those of another one
+//! Tasks, Functions and Schedules by their ids. Those of the caller's own namespace come first; who may see those of another one
 //! finds them too.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{
     map,
 };
 use crate::{
-    crd::{Function, Task},
+    crd::{Function, FunctionRef, Schedule, Task},
     facade::{
         access::{Caller, Resource, Verb},
         refusal::Refusal,
@@ -65,6 +65,28 @@ pub async fn function(
     }
 }
 
+/// The Schedule with this id, which must be a UUID.
+pub async fn schedule(
+    facade: &Facade,
+    caller: &Caller,
+    verb: Verb,
+    id: &str,
+) -> Result<Arc<Schedule>, Refusal> {
+    let none = || Refusal::NotFound(format!("Job not found [id={id}]"));
+    let namespace = facade.access.home(caller).await?;
+    let seen = by_id(&facade.views.schedules, &namespace, id);
+    let key = seen
+        .as_ref()
+        .map_or_else(|| Key::new(&namespace, id), |schedule| Key::of(schedule.as_ref()));
+    let allowed = facade.authorize(caller, verb, Resource::Schedules, &key.namespace, Some(&key.name));
+    allowed.await.map_err(|refusal| hidden(refusal, none))?;
+    match seen {
+        Some(schedule) => Ok(schedule),
+        // Made a moment ago, perhaps through another replica.
+        None => facade.objects.get(&key).await?.map(Arc::new).ok_or_else(none),
+    }
+}
+
 /// The Function with this id in this namespace, whose right is asked for elsewhere.
 pub async fn function_in(facade: &Facade, namespace: &str, id: &str) -> Result<Arc<Function>, Refusal> {
     let seen = by_id(&facade.views.functions, namespace, id);
@@ -77,11 +99,16 @@ pub async fn function_in(facade: &Facade, namespace: &str, id: &str) -> Result<A
 
 /// The id of the Function that a Task runs: by its name, or as the view knows it.
 pub fn function_id(facade: &Facade, task: &Task) -> Option<String> {
-    let name = &task.spec.function_ref.as_ref()?.name;
+    id_of(facade, task.namespace()?, task.spec.function_ref.as_ref()?)
+}
+
+/// The id of the Function that a reference names: its name, or as the view knows it.
+pub fn id_of(facade: &Facade, namespace: String, function: &FunctionRef) -> Option<String> {
+    let name = &function.name;
     if uuids::parse(name).is_some() {
         return Some(name.clone());
     }
-    let key = Key::new(task.namespace()?, name.clone());
+    let key = Key::new(namespace, name.clone());
     facade
         .views
         .functions

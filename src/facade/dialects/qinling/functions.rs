@@ -229,7 +229,7 @@ async fn show(facade: &Facade, function: &Function) -> Result<wire::Function, Re
 /// Changes a function
 ///
 /// What the form leaves out stays; other fields in it are passed over. Of an image only name, description and timeout
-/// can be changed.
+/// can be changed, and so of a function with a job that is not over.
 #[utoipa::path(
     put, path = "/v1/functions/{id}", tag = "qinling", operation_id = "qinlingUpdateFunction",
     params(("id" = String, Path, description = "Function")),
@@ -248,6 +248,9 @@ pub async fn change(
     let code = form.text("code").map(Code::read).transpose()?;
     let source = form.text("source");
     let touches = words.changes_code() || code.is_some() || source.is_some() || form.package.is_some();
+    if touches {
+        uses::refuse_with_jobs(&facade, &function)?;
+    }
     let settings = Settings::of(&function);
     let package = match &settings {
         _ if !touches => None,
@@ -258,7 +261,7 @@ pub async fn change(
         let bytes = form.package.as_deref().unwrap_or_default();
         package::store(&facade, &function, stored, bytes).await?;
     }
-    let written = edit::<Refusal>(&facade, Key::of(function.as_ref()), |function| {
+    let written = edit::<Refusal, Function>(&facade, Key::of(function.as_ref()), |function| {
         apply(function, &words, package.as_ref());
         Ok(())
     });
@@ -336,7 +339,7 @@ pub async fn delete(
 ) -> Result<StatusCode, Refusal> {
     let id = fields::id("id", &id)?;
     let function = find::function(&facade, &caller, Verb::Delete, &id).await?;
-    uses::refuse_used(&function)?;
+    uses::refuse_used(&facade, &function)?;
     let key = Key::of(function.as_ref());
     let mut follower = facade.views.functions.follow(&key);
     facade.objects.delete::<Function>(&key).await?;

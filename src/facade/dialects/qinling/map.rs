@@ -36,8 +36,12 @@ const fn yes() -> bool {
 impl Extra {
     /// Writes it on a Task.
     pub fn note(&self, task: &mut Task) {
-        let text = json!(self).to_string();
-        task.annotations_mut().insert(ANNOTATION.to_owned(), text);
+        task.annotations_mut().extend([self.annotation()]);
+    }
+
+    /// As an annotation.
+    pub fn annotation(&self) -> (String, String) {
+        (ANNOTATION.to_owned(), json!(self).to_string())
     }
 
     fn of(task: &Task) -> Self {

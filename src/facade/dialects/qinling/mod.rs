@@ -5,6 +5,7 @@
 //! - [`functions`]: Functions of an image or a package. [`form`]: how they are sent; [`sheet`]: how they are shown.
 //! - [`package`]: the zip and how it is kept, `bootstrap.py`: how it is run. [`runtimes`]: what runs it.
 //! - [`versions`]: packages that are kept. [`aliases`]: names for them. [`target`]: what is to be run.
+//! - [`jobs`]: Schedules. [`job`]: Schedules in the words of this API.
 //! - [`webhooks`]: calls without a token. [`uses`]: what stands for a function.
 //! - [`fields`], [`filters`], [`scope`], [`find`], [`spaced`], [`wire`], [`failure`]: bodies, queries, namespaces, ids,
 //!   JSON, shapes and errors. [`root`]: versions of the API.
@@ -18,6 +19,8 @@ mod find;
 mod form;
 mod functions;
 mod inputs;
+mod job;
+mod jobs;
 mod map;
 mod package;
 mod root;
@@ -55,6 +58,8 @@ pub fn doors() -> Vec<Door> {
         routes!(runtimes::list, runtimes::create),
         routes!(runtimes::get, runtimes::change, runtimes::delete),
         routes!(runtimes::pool),
+        routes!(jobs::list, jobs::create),
+        routes!(jobs::get, jobs::change, jobs::delete),
         routes!(webhooks::list, webhooks::create),
         routes!(webhooks::get, webhooks::change, webhooks::delete),
     ] {

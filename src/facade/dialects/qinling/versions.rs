@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use super::{
     failure::Refused,
     fields::{self, Fields},
-    find, functions, map,
+    find, functions, job, map,
     package::{self, Settings, Stored},
     uses, webhooks,
     wire::time,
@@ -326,10 +326,13 @@ pub async fn delete(
     let function = find::function(&facade, &caller, Verb::Update, &id).await?;
     let revision = get(&facade, &function, parse(&number)?).await?;
     let number = revision.revision;
-    let by = |what: &str| {
-        let sentence = format!("The function version is still associated with {what}.");
-        Err(Refusal::Forbidden(sentence))
-    };
+    let by = |what: &str| Err(uses::still_used("function version", what));
+    if uses::jobs(&facade, &function)
+        .iter()
+        .any(|schedule| job::version(schedule) == number)
+    {
+        return by("running job(s)");
+    }
     if function.spec.aliases.iter().any(|alias| alias.version == number) {
         return by("function alias(es)");
     }

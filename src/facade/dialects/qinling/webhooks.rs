@@ -174,7 +174,7 @@ fn show(function: &Function, id: &str, hook: &Hook, base: &str) -> Shown {
 
 async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> Result<Function, Refusal> {
     let text = json!(hook).to_string();
-    let written = edit::<Refusal>(facade, Key::of(function), |function| {
+    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
         function.annotations_mut().insert(key(id), text.clone());
         if all(function).len() > MOST {
             return Err(Refusal::Invalid(format!(
@@ -189,7 +189,7 @@ async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> R
 }
 
 async fn take(facade: &Facade, function: &Function, id: &str) -> Result<(), Refusal> {
-    let written = edit::<Refusal>(facade, Key::of(function), |function| {
+    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
         function.annotations_mut().remove(&key(id));
         Ok(())
     });

@@ -248,6 +248,97 @@ def webhooks():
     assert requests.post(hook.webhook_url).status_code == 404
 
 
+def ahead(minutes):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60 * minutes))
+
+
+@step
+def jobs():
+    import requests
+    hello = state["hello"]
+    # Due within a minute, but not before it is looked at; its execution comes last.
+    while time.gmtime().tm_sec > 40:
+        time.sleep(0.5)
+    due = ann.jobs.create(function_id=hello, name="due", pattern="* * * * *", count=1, function_input=json.dumps({"name": "Job"}))
+    assert (due.status, due.count, due.function_id, due.function_version, due.function_alias) == ("running", 1, hello, 0, None), vars(due)
+    assert due.next_execution_time == due.first_execution_time and due.next_execution_time > due.created_at, vars(due)
+    assert (due.name, due.function_input, due.updated_at) == ("due", json.dumps({"name": "Job"}), None), vars(due)
+    later = ahead(90)
+    once = ann.jobs.create(function_id=hello, function_version=1, first_execution_time=later)
+    assert (once.first_execution_time, once.next_execution_time, once.pattern, once.count) == (later, later, None, 1), vars(once)
+    cron = ann.jobs.create(function_id=hello, pattern="0 0 1 1 *", first_execution_time="2098-06-01 00:00:00")
+    assert (cron.next_execution_time, cron.count) == ("2099-01-01T00:00:00Z", None), vars(cron)
+    listed = [one.id for one in ann.jobs.list()]
+    assert sorted(listed) == sorted([due.id, once.id, cron.id]), listed
+    assert vars(ann.jobs.get(once.id))["function_version"] == 1
+
+    def get(query):
+        return requests.get(URL + "/v1/jobs" + query, headers={"X-Auth-Token": TOKEN})
+
+    assert len(get("?project_id=default").json()["jobs"]) == 3
+    assert get("?project_id=neq:default").json() == {"jobs": []}
+    assert get("?status=running").json()["faultstring"] == 'Unknown argument: "status"'
+    refused(403, "Operation not allowed", ann.jobs._list, "/v1/jobs?all_projects=true", response_key="jobs")
+    assert len(admin.jobs._list("/v1/jobs?all_projects=true", response_key="jobs")) == 3
+
+    assert ann.jobs.update(cron.id, status="paused").status == "paused"
+    resumed = ann.jobs.update(cron.id, status="running", name="yearly", pattern="0 0 2 1 *", function_input="plain")
+    assert (resumed.status, resumed.name, resumed.pattern, resumed.function_input) == ("running", "yearly", "0 0 2 1 *", "plain")
+    assert resumed.next_execution_time == "2099-01-02T00:00:00Z" and resumed.updated_at, vars(resumed)
+    assert resumed.first_execution_time == "2099-01-01T00:00:00Z", vars(resumed)
+    soon = ahead(120)
+    assert ann.jobs.update(once.id, next_execution_time=soon).next_execution_time == soon
+
+    refused(400, "Either function_alias or function_id must be provided.", ann.jobs.create, pattern="* * * * *")
+    refused(400, "pattern or first_execution_time must be specified.", ann.jobs.create, function_id=hello)
+    refused(400, "The specified pattern is not valid: 61 * * * *", ann.jobs.create, function_id=hello, pattern="61 * * * *")
+    refused(400, "Execution time must be at least 1 minute in the future.", ann.jobs.create, function_id=hello, first_execution_time=ahead(0))
+    refused(400, "pattern must be provided if count is greater than 1.", ann.jobs.create, function_id=hello, first_execution_time=later, count=2)
+    refused(404, "Function not found", ann.jobs.create, function_id=str(uuid.uuid4()), pattern="* * * * *")
+    refused(404, "FunctionAlias not found [name=none]", ann.jobs.create, function_alias="none", function_version=None, pattern="* * * * *")
+    refused(404, "FunctionVersion not found", ann.jobs.create, function_id=hello, function_version=9, pattern="* * * * *")
+    refused(400, "Invalid status.", ann.jobs.update, cron.id, status="done")
+    refused(400, "Can not change job type.", ann.jobs.update, once.id, pattern="* * * * *")
+    refused(400, "Can not change job type.", ann.jobs.update, cron.id, pattern="")
+    refused(404, "Job not found [id=", ann.jobs.get, str(uuid.uuid4()))
+    bob = qinling.Client("1", URL, token="bob")
+    refused(403, "Operation not allowed", bob.jobs.list)
+    refused(403, "Operation not allowed", bob.jobs.create, function_id=hello, pattern="* * * * *")
+    refused(404, "Job not found", bob.jobs.get, cron.id)
+    refused(404, "Job not found", bob.jobs.delete, cron.id)
+
+    refused(403, "The function is still associated with running job(s).", ann.functions.delete, hello)
+    refused(403, "The function version is still associated with running job(s).", ann.function_versions.delete, hello, 1)
+    refused(403, "The function is still associated with running job(s).", ann.functions.update, hello,
+            code={"source": "package"}, package=io.BytesIO(zipped(main=HELLO)))
+    ann.function_aliases.create("timed", hello, function_version=1)
+    named = ann.jobs.create(function_alias="timed", function_version=None, pattern="0 0 1 1 *")
+    assert (named.function_alias, named.function_id, named.function_version) == ("timed", None, 0), vars(named)
+    refused(403, "The function alias is still associated with running job(s).", ann.function_aliases.delete, "timed")
+    assert ann.function_aliases.update("timed", function_version=0).function_version == 0
+    cancelled = ann.jobs.update(named.id, status="cancelled")
+    assert cancelled.status == "cancelled", vars(cancelled)
+    refused(400, "Can not update a finished job.", ann.jobs.update, named.id, status="running")
+    ann.function_aliases.delete("timed")
+    for job in (named, once, cron):
+        ann.jobs.delete(job.id)
+    refused(404, "Job not found [id=%s]" % cron.id, ann.jobs.delete, cron.id)
+
+    description = "Created by Job " + due.id
+    for _ in range(1200):
+        ran = [one for one in ann.function_executions.list() if one.description == description]
+        if ran:
+            break
+        time.sleep(0.1)
+    ran = ended(ran[0])
+    assert json.loads(ran.result)["output"] == "Goodbye, Job", vars(ran)
+    assert (ran.status, ran.sync, ran.project_id, ran.function_id) == ("success", False, "default", hello), vars(ran)
+    done = ann.jobs.get(due.id)
+    assert (done.status, done.count, done.next_execution_time) == ("done", 0, due.next_execution_time), vars(done)
+    ann.jobs.delete(due.id)
+    assert ann.function_executions.get(ran.id).description == description, "executions outlive their job"
+
+
 @step
 def workers():
     hello = state["hello"]
@@ -279,7 +370,7 @@ def commands():
         base = ["--os-auth-type", "admin_token", "--os-endpoint", URL, "--os-token", token, "--qinling-url", URL]
         out, sys.stdout = sys.stdout, io.StringIO()
         try:
-            code = shell.main(base + line.split())
+            code = shell.main(base + [word.replace("\u00a0", " ") for word in line.split(" ")])
             text = sys.stdout.getvalue()
         finally:
             sys.stdout = out
@@ -324,6 +415,15 @@ def commands():
     run("webhook show " + hook)
     run("webhook update %s --function-version 1" % hook)
     run("webhook delete " + hook)
+    job = value("job create --function cli --pattern 0_0_1_1_* --name yearly --count 2".replace("_", "\u00a0"))
+    run("job create --function-alias now --first-execution-time %s" % ahead(90))
+    assert "yearly" in run("job list")
+    run("job show " + job)
+    assert value("job update %s --status paused" % job, "status") == "paused"
+    assert value("job update %s --status running --name n --function-input x" % job, "status") == "running"
+    run("job update %s --next-execution-time %s" % (job, ahead(90)))
+    for one in run("job list -f value -c id").split():
+        run("job delete " + one)
     run("function alias delete now")
     run("function worker list %s" % function, token=ADMIN)
     run("function scaleup %s --count 2" % function)
