@@ -95,6 +95,7 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--diego-key=/etc/errand/diego/tls.key",
             "--diego-stack=cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0",
             "--diego-cells",
+            "--diego-egress",
             "--diego-retries=3",
             "--max-streams=8192",
         ]

@@ -17,13 +17,12 @@ pub struct DiegoArgs {
     /// Cells come from outside: they start the tasks that are desired at this door and tell how they end, and no pods are made
     #[arg(long, env = "ERRAND_DIEGO_CELLS")]
     diego_cells: bool,
+    /// Let a task connect to what its egress rules name and to nothing else, with a NetworkPolicy for each. What its actions
+    /// download and upload must be among it
+    #[arg(long, env = "ERRAND_DIEGO_EGRESS")]
+    diego_egress: bool,
     /// How often cells may reject a task before the next rejection fails it
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "ERRAND_DIEGO_RETRIES",
-        default_value_t = 0
-    )]
+    #[arg(long, value_name = "COUNT", env = "ERRAND_DIEGO_RETRIES", default_value_t = 0)]
     diego_retries: u16,
 }
 
@@ -34,6 +33,7 @@ impl DiegoArgs {
         Settings {
             stacks: stacks.map(|stack| (stack.name, stack.image)).collect(),
             cells: self.diego_cells,
+            egress: self.diego_egress,
             retries: self.diego_retries,
         }
     }
@@ -60,14 +60,20 @@ mod tests {
     #[test]
     fn flags_become_the_settings() {
         let wanted = Settings {
-            stacks: [("a".to_owned(), "x:1".to_owned()), ("b".to_owned(), "y".to_owned())].into(),
+            stacks: [
+                ("a".to_owned(), "x:1".to_owned()),
+                ("b".to_owned(), "y".to_owned()),
+            ]
+            .into(),
             cells: true,
+            egress: true,
             retries: 3,
         };
         let line = [
             "--diego-stack=a=x:1",
             "--diego-stack=b=y",
             "--diego-cells",
+            "--diego-egress",
             "--diego-retries=3",
         ];
         assert_eq!(parse(&line), Ok(wanted));

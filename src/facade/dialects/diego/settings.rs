@@ -9,6 +9,9 @@ pub struct Settings {
     pub stacks: BTreeMap<String, String>,
     /// Cells come from outside: they start the tasks that are desired here and tell how they end. Else tasks get pods.
     pub cells: bool,
+    /// Rules about where a task may connect to become a NetworkPolicy of it, and without rules it connects to nothing. Else
+    /// rules are left out, and noted in the Task.
+    pub egress: bool,
     /// How often a task may be rejected before the next rejection fails it.
     pub retries: u16,
 }
@@ -32,7 +35,9 @@ impl FromStr for Stack {
 
     fn from_str(text: &str) -> Result<Self, NoStack> {
         match text.split_once('=') {
-            Some((name, image)) if !name.is_empty() && !image.is_empty() && !image.contains(char::is_whitespace) => {
+            Some((name, image))
+                if !name.is_empty() && !image.is_empty() && !image.contains(char::is_whitespace) =>
+            {
                 Ok(Self {
                     name: name.to_owned(),
                     image: image.to_owned(),

@@ -4,6 +4,7 @@
 //! cell that starts it. What Kubernetes cannot give is refused with a sentence where the task would not work without it,
 //! and else noted in the Task ([`super::names::NOT_KEPT`]).
 
+mod egress;
 mod needs;
 mod rootfs;
 mod tree;
@@ -21,7 +22,8 @@ use super::{
     settings::Settings,
 };
 use crate::crd::{
-    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, Task, TaskSpec,
+    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, PodOptions, Task,
+    TaskSpec,
 };
 
 /// Who does the work of tasks that cells from outside run.
@@ -63,17 +65,28 @@ pub enum Unsupported {
     )]
     Credentials,
     /// No operating system has such variables.
-    #[error("environment variable {0:?}: a name has at least one character, no '=' and no zero byte, and a value no zero byte")]
+    #[error(
+        "environment variable {0:?}: a name has at least one character, no '=' and no zero byte, and a value no zero byte"
+    )]
     Variable(String),
     /// Nobody could be called.
-    #[error("completion_callback_url {0:?} is not an http or https URL of at most 2048 printable characters without spaces")]
+    #[error(
+        "completion_callback_url {0:?} is not an http or https URL of at most 2048 printable characters without spaces"
+    )]
     Callback(String),
     /// No label has such a name.
-    #[error("placement tag {0:?}: a tag is the name of a label here, 1 to 63 letters, digits, '-', '_' and '.'")]
+    #[error(
+        "placement tag {0:?}: a tag is the name of a label here, 1 to 63 letters, digits, '-', '_' and '.'"
+    )]
     Tag(String),
     /// A digest that cannot be checked.
     #[error("the digest of {0:?} is of a kind that is not supported: use SHA256")]
     Digest(String),
+    /// Rules that would make a Task too large.
+    #[error(
+        "egress_rules: at most 256 rules with 2048 blocks of addresses are possible; a range takes several"
+    )]
+    Egress,
     /// The definition takes too much room in the object.
     #[error("the task definition has {0} bytes; at most {max} are possible", max = names::MAX_DEFINITION)]
     Large(usize),
@@ -113,7 +126,10 @@ pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupporte
     };
     let (spec, not_kept) = match settings.cells {
         true => (external(base), Vec::new()),
-        false => (in_a_pod(base, definition, settings)?, needs::not_kept(definition)),
+        false => (
+            in_a_pod(base, definition, settings)?,
+            needs::not_kept(definition, settings),
+        ),
     };
     let mut task = Task::new(&names::object_name(wanted.guid), spec);
     task.annotations_mut()
@@ -154,6 +170,7 @@ fn in_a_pod(
         result_file: filled(&definition.result_file),
         pending_timeout: Some(PENDING),
         ttl_after_finished: Some(KEPT),
+        pod: pod(definition, settings)?,
         ..Actions::default()
     };
     Ok(TaskSpec {
@@ -161,6 +178,17 @@ fn in_a_pod(
         capabilities: Some(needs::capabilities(definition)?),
         ..base
     })
+}
+
+/// A network that is closed but for the rules, where the operator wants that.
+fn pod(definition: &TaskDefinition, settings: &Settings) -> Result<Option<PodOptions>, Unsupported> {
+    if !settings.egress {
+        return Ok(None);
+    }
+    Ok(Some(PodOptions {
+        egress: Some(egress::rules(&definition.egress_rules)?),
+        ..PodOptions::default()
+    }))
 }
 
 fn callback(wanted: &Wanted<'_>) -> Result<Option<Callback>, Unsupported> {

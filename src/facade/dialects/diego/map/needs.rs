@@ -2,10 +2,13 @@
 
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::Unsupported;
+use super::{Unsupported, egress};
 use crate::{
     crd::{Capabilities, Quantity},
-    facade::dialects::diego::messages::{Action, TaskDefinition},
+    facade::dialects::diego::{
+        messages::{Action, TaskDefinition},
+        settings::Settings,
+    },
 };
 
 /// What labels of nodes, and taints that keep other tasks off them, are called for a placement tag.
@@ -88,11 +91,12 @@ fn has_files(action: &Action) -> bool {
 }
 
 /// Fields of the definition that have no effect here, by their names in JSON. A task does its work without them.
-pub fn not_kept(definition: &TaskDefinition) -> Vec<&'static str> {
+pub fn not_kept(definition: &TaskDefinition, settings: &Settings) -> Vec<&'static str> {
+    let rules = &definition.egress_rules;
     let network = definition.network.as_ref();
     let fields = [
         ("cpu_weight", definition.cpu_weight > 0),
-        ("egress_rules", !definition.egress_rules.is_empty()),
+        ("egress_rules", !settings.egress && !rules.is_empty()),
         (
             "trusted_system_certificates_path",
             !definition.trusted_system_certificates_path.is_empty(),
@@ -102,13 +106,20 @@ pub fn not_kept(definition: &TaskDefinition) -> Vec<&'static str> {
             network.is_some_and(|network| !network.properties.is_empty()),
         ),
         ("max_pids", definition.max_pids > 0),
-        ("certificate_properties", definition.certificate_properties.is_some()),
+        (
+            "certificate_properties",
+            definition.certificate_properties.is_some(),
+        ),
         ("log_rate_limit", definition.log_rate_limit.is_some()),
         ("metric_tags", !definition.metric_tags.is_empty()),
         ("metrics_guid", !definition.metrics_guid.is_empty()),
     ];
-    fields
+    let parts = settings
+        .egress
+        .then(|| egress::not_kept(rules))
+        .unwrap_or_default();
+    let set = fields
         .into_iter()
-        .filter_map(|(name, is_set)| is_set.then_some(name))
-        .collect()
+        .filter_map(|(name, is_set)| is_set.then_some(name));
+    set.chain(parts).collect()
 }

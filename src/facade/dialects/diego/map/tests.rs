@@ -46,6 +46,40 @@ fn spec(definition: &TaskDefinition) -> Value {
 }
 
 #[test]
+fn rules_about_the_network_count_where_the_operator_wants_them_to() {
+    let rule = messages::SecurityGroupRule {
+        protocol: "all".into(),
+        destinations: vec!["10.0.0.0/8".into()],
+        log: true,
+        ..messages::SecurityGroupRule::default()
+    };
+    let definition = TaskDefinition {
+        egress_rules: vec![rule],
+        ..good()
+    };
+    let of = |definition: &TaskDefinition, egress: bool| {
+        let settings = Settings {
+            egress,
+            ..Settings::default()
+        };
+        let task = made(definition, &settings).unwrap();
+        let pod = task.spec.actions.unwrap().pod;
+        let not_kept = task.metadata.annotations.unwrap().remove(names::NOT_KEPT);
+        (json!(pod), not_kept)
+    };
+    let rules = json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]);
+    assert_eq!(
+        of(&definition, false),
+        (Value::Null, Some("egress_rules".to_owned()))
+    );
+    assert_eq!(
+        of(&definition, true),
+        (json!({"egress": rules}), Some("egress_rules.log".to_owned()))
+    );
+    assert_eq!(of(&good(), true), (json!({"egress": []}), None));
+}
+
+#[test]
 fn a_definition_becomes_a_task_with_actions() {
     let definition = TaskDefinition {
         environment_variables: vec![EnvironmentVariable {
@@ -108,25 +142,44 @@ fn what_has_no_effect_is_noted() {
     let definition = TaskDefinition {
         cpu_weight: 50,
         max_pids: 10,
-        log_rate_limit: Some(LogRateLimit {
-            bytes_per_second: -1,
-        }),
+        log_rate_limit: Some(LogRateLimit { bytes_per_second: -1 }),
         ..good()
     };
     let task = made(&definition, &Settings::default()).unwrap();
-    assert_eq!(task.annotations()[names::NOT_KEPT], "cpu_weight,max_pids,log_rate_limit");
+    assert_eq!(
+        task.annotations()[names::NOT_KEPT],
+        "cpu_weight,max_pids,log_rate_limit"
+    );
 }
 
 #[test]
 fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
     type Change = fn(&mut TaskDefinition);
     let cases: [(Change, &str); 8] = [
-        (|d| d.root_fs = "preloaded:x".into(), "no image is known for stack \"x\""),
-        (|d| d.root_fs = "oci:///x".into(), "only docker://[HOST]/PATH[#TAG] and preloaded:STACK"),
-        (|d| d.volume_mounts = vec![VolumeMount::default()], "volume_mounts are not supported"),
-        (|d| d.volume_mounted_files = vec![messages::File::default()], "volume_mounted_files are not supported"),
-        (|d| d.image_username = "u".into(), "image_username and image_password are not supported"),
-        (|d| d.completion_callback_url = "ftp://x".into(), "is not an http or https URL"),
+        (
+            |d| d.root_fs = "preloaded:x".into(),
+            "no image is known for stack \"x\"",
+        ),
+        (
+            |d| d.root_fs = "oci:///x".into(),
+            "only docker://[HOST]/PATH[#TAG] and preloaded:STACK",
+        ),
+        (
+            |d| d.volume_mounts = vec![VolumeMount::default()],
+            "volume_mounts are not supported",
+        ),
+        (
+            |d| d.volume_mounted_files = vec![messages::File::default()],
+            "volume_mounted_files are not supported",
+        ),
+        (
+            |d| d.image_username = "u".into(),
+            "image_username and image_password are not supported",
+        ),
+        (
+            |d| d.completion_callback_url = "ftp://x".into(),
+            "is not an http or https URL",
+        ),
         (|d| d.placement_tags = vec!["a b".into()], "placement tag \"a b\""),
         (
             |d| {
@@ -232,7 +285,11 @@ fn kubernetes_puts_nothing_in_the_place_of_parts_of_a_value() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         got,
-        [pair("B", "$$(A) and $$$$"), pair("C", "$HOME costs $5"), pair("A", "last")]
+        [
+            pair("B", "$$(A) and $$$$"),
+            pair("C", "$HOME costs $5"),
+            pair("A", "last")
+        ]
     );
 }
 
