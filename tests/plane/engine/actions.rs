@@ -170,7 +170,7 @@ async fn a_tree_that_cannot_be_read_fails_with_its_place_and_without_a_pod() {
     for (name, action, words) in [
         (
             "typo",
-            json!({"serial": {"actions": [{"runn": {}}]}}),
+            json!({"serial": {"actions": [{"sequence": {}}]}}),
             "spec.actions.action.serial.actions[0]: an action is an object with one key",
         ),
         (
@@ -342,7 +342,8 @@ async fn an_action_that_takes_more_memory_than_the_limit_says_so_and_others_go_o
     let world = World::start_with(move |setup| setup.docker = Some(docker)).await;
     let hungry =
         json!({"run": {"path": "dd", "args": ["if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]}});
-    let mut spec = task(json!({"serial": {"actions": [{"try": {"action": hungry}}, shell("echo on"), hungry]}}));
+    let mut spec =
+        task(json!({"serial": {"actions": [{"try": {"action": hungry}}, shell("echo on"), hungry]}}));
     spec["capabilities"] = json!({"memory": "32Mi"});
     world.task("t", spec).await;
     let status = world.ended("t").await.status.unwrap();
