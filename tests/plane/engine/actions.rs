@@ -170,7 +170,7 @@ async fn a_tree_that_cannot_be_read_fails_with_its_place_and_without_a_pod() {
     for (name, action, words) in [
         (
             "typo",
-            json!({"serial": {"actions": [{"runn": {}}]}}),
+            json!({"serial": {"actions": [{"sequence": {}}]}}),
             "spec.actions.action.serial.actions[0]: an action is an object with one key",
         ),
         (
