@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use errand::crd::{ScheduleStatus, Task};
+use errand::{
+    crd::{Phase, ScheduleStatus, Task},
+    engine::schedule::made,
+};
 use http::Method;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -136,6 +139,54 @@ async fn two_controllers_at_once_make_each_task_once() {
     for engine in engines {
         engine.stop().await;
     }
+}
+
+/// A Schedule with this policy, due at once, while a Task that it made a minute earlier has not ended: its name.
+async fn busy(world: &World, policy: &str) -> String {
+    let mut spec = once(inline("exec sleep 600"));
+    spec["concurrencyPolicy"] = json!(policy);
+    spec["suspend"] = json!(true);
+    world.schedule("busy", spec).await;
+    let schedule = world
+        .change_schedule("busy", json!({"startingDeadline": "1h"}))
+        .await;
+    let earlier = made::task(&schedule, a_second_ago() - SignedDuration::from_mins(1));
+    world.whole_task(&earlier).await;
+    let name = earlier.name_any();
+    world.running(&name).await;
+    world.change_schedule("busy", json!({"suspend": null})).await;
+    name
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_forbid_a_task_is_made_once_the_earlier_one_has_ended() {
+    let world = World::start().await;
+    let earlier = busy(&world, "Forbid").await;
+    let waits = |status: &ScheduleStatus| {
+        let due = status.next_schedule_time.filter(|next| *next < Timestamp::now());
+        due.map(|_| status.created)
+    };
+    assert_eq!(world.schedule_says("busy", "it waits", waits).await, Some(0));
+    assert_eq!(world.made_by("busy").await.len(), 1);
+    world.cancel(&earlier).await;
+    assert_eq!(
+        world.schedule_says("busy", "it is complete", done).await,
+        (Some(1), Some(0))
+    );
+    assert_eq!(world.made_by("busy").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_replace_the_earlier_task_is_cancelled() {
+    let world = World::start().await;
+    let earlier = busy(&world, "Replace").await;
+    assert_eq!(
+        world.schedule_says("busy", "it is complete", done).await,
+        (Some(1), Some(0))
+    );
+    let ended = world.ended(&earlier).await.status.unwrap();
+    assert_eq!(ended.phase, Some(Phase::Cancelled));
+    assert_eq!(world.made_by("busy").await.len(), 2);
 }
 
 /// One Schedule whose Task goes as soon as it has ended, with an engine that stops for good in write number `stop_at` of

@@ -231,6 +231,18 @@ impl World {
         .await
     }
 
+    pub async fn change_schedule(&self, name: &str, spec: Value) -> Schedule {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        let params = PatchParams::default();
+        self.schedules().patch(name, &params, &patch).await.unwrap()
+    }
+
+    /// Creates a Task as it is.
+    pub async fn whole_task(&self, task: &Task) {
+        let params = PostParams::default();
+        self.tasks("default").create(&params, task).await.unwrap();
+    }
+
     /// The Tasks that a Schedule made.
     pub async fn made_by(&self, schedule: &str) -> Vec<Task> {
         let labels = format!("{}={schedule}", crd::LABEL_SCHEDULE);

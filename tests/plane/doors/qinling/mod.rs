@@ -128,6 +128,103 @@ async fn malformed_requests_get_the_errors_of_the_api() {
         let refused = ann.post("/v1/executions", &body);
         assert_eq!((refused.status, refused.json()), (400, fault(sentence)));
     }
+    let job = |more: &str| execution(&format!(", \"pattern\": \"0 0 1 1 *\"{more}"));
+    let made = ann.post("/v1/jobs", &job("")).json();
+    let path = format!("/v1/jobs/{}", made["id"].as_str().unwrap());
+    for (verb, path, body, status, sentence) in [
+        (
+            "POST",
+            "/v1/jobs",
+            b"".to_vec(),
+            400,
+            "Missing argument: \"body\"",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            b"[]".to_vec(),
+            400,
+            "Request is not in valid JSON format",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            job(", \"x\": 1"),
+            400,
+            "Unknown attribute for argument body: x",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            job(", \"project_id\": \"p\""),
+            400,
+            "Invalid input for field/attribute project_id. Value: 'p'. Cannot set read only field.",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            job(", \"count\": \"many\""),
+            400,
+            "Invalid input for field/attribute count. Value: 'many'. Wrong type. Expected an integer.",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            execution(", \"pattern\": \"\\u0000\u{e9} * * *\""),
+            400,
+            "The specified pattern is not valid: \0\u{e9} * * *",
+        ),
+        (
+            "POST",
+            "/v1/jobs",
+            execution(", \"first_execution_time\": \"tomorrow\""),
+            400,
+            "Unknown string format: tomorrow",
+        ),
+        (
+            "PUT",
+            &path,
+            b"{\"status\": \"gone\"}".to_vec(),
+            400,
+            "Invalid status.",
+        ),
+        (
+            "PUT",
+            &path,
+            b"{\"pattern\": \"* *\"}".to_vec(),
+            400,
+            "The specified pattern is not valid: * *",
+        ),
+        (
+            "GET",
+            "/v1/jobs/abc",
+            Vec::new(),
+            400,
+            "Invalid input for field/attribute id. Value: 'abc'. unable to convert to uuid. \
+             Error: Expected a uuid but received abc.",
+        ),
+        (
+            "GET",
+            "/v1/jobs?limit=1",
+            Vec::new(),
+            400,
+            "Unknown argument: \"limit\"",
+        ),
+        (
+            "DELETE",
+            &format!("/v1/jobs/{ID}"),
+            Vec::new(),
+            404,
+            &format!("Job not found [id={ID}]"),
+        ),
+    ] {
+        let refused = ann.send(verb, path, &body);
+        assert_eq!(
+            (refused.status, refused.json()),
+            (status, fault(sentence)),
+            "{verb} {path}"
+        );
+    }
     let large = execution(&format!(", \"input\": \"{}\"", "x".repeat(200_000)));
     assert_eq!(ann.post("/v1/executions", &large).status, 413);
     let missing = format!("Execution not found [id={ID}]");
