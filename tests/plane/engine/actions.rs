@@ -341,10 +341,11 @@ async fn an_action_that_takes_more_memory_than_the_limit_says_so_and_others_go_o
     };
     let world = World::start_with(move |setup| setup.docker = Some(docker)).await;
     let hungry =
-        json!({"run": {"path": "dd", "args": ["if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]}});
+        json!({"run": {"path": "dd", "args": ["if=/dev/zero", "of=/dev/null", "bs=512M", "count=1"]}});
     let mut spec =
         task(json!({"serial": {"actions": [{"try": {"action": hungry}}, shell("echo on"), hungry]}}));
-    spec["capabilities"] = json!({"memory": "32Mi"});
+    // So much that the supervisor itself is the smaller one.
+    spec["capabilities"] = json!({"memory": "128Mi"});
     world.task("t", spec).await;
     let status = world.ended("t").await.status.unwrap();
     let (_, reason, message, code, log) = end(&status);
