@@ -108,7 +108,7 @@ impl Reports {
     pub async fn news(&self, task: &Task, news: &News) -> Result<(), Refusal> {
         let change = |task: &Task, status: &TaskStatus| {
             open(task)?;
-            Ok(news.added_to(status, Timestamp::now()))
+            Ok::<_, Refusal>(news.added_to(status, Timestamp::now()))
         };
         let (key, uid) = (Key::of(task), task.uid().unwrap_or_default());
         let written = self.write(&key, &uid, self.inner.tasks.get(&key), change).await?;
@@ -171,7 +171,7 @@ impl Reports {
         while let Some(report) = self.next(uid) {
             let change = |task: &Task, status: &TaskStatus| {
                 open(task)?;
-                Ok(progressed(status, &report, Timestamp::now()))
+                Ok::<_, Refusal>(progressed(status, &report, Timestamp::now()))
             };
             match self.write(key, uid, self.inner.tasks.get(key), change).await {
                 // The Task ended meanwhile, or is gone: nobody misses its progress.

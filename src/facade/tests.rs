@@ -42,7 +42,8 @@ use crate::{
     local::api::{ApiOptions, ApiServer, StaticToken, User},
 };
 
-async fn facade(config: Config) -> (Facade, ApiServer) {
+/// A facade on an API server of its own. Its views are empty until they are fed.
+pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
     let ann = StaticToken {
         user: User::new("ann", [""; 0]),
         secret: "annie".into(),

@@ -42,8 +42,9 @@ pub async fn cancel(
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
     let found = Found::task(&facade, &caller, (Verb::Patch, Resource::Tasks), &request.task_guid).await?;
-    found.write(|task| Ok(Some(transit::cancel(task, now())?))).await?;
-    Ok(Done)
+    found
+        .write(|task| Ok((Some(transit::cancel(task, now())?), Done)))
+        .await
 }
 
 /// `tasks/resolving`
@@ -55,9 +56,8 @@ pub async fn resolving(
     validate::named(&request)?;
     let found = Found::task(&facade, &caller, (Verb::Patch, Resource::Tasks), &request.task_guid).await?;
     found
-        .write(|task| Ok(Some(transit::resolving(task, now())?)))
-        .await?;
-    Ok(Done)
+        .write(|task| Ok((Some(transit::resolving(task, now())?), Done)))
+        .await
 }
 
 /// `tasks/delete`
@@ -84,8 +84,8 @@ pub async fn start(
     validate::start(&request)?;
     let found = Found::task(&facade, &caller, REPORT, &request.task_guid).await?;
     let decide = |task: &Task| match transit::start(task, &request.cell_id, now())? {
-        Start::Granted(write) => Ok(Some(write)),
-        Start::Running => Ok(None),
+        Start::Granted(write) => Ok((Some(write), true)),
+        Start::Running => Ok((None, false)),
     };
     let should_start = found.write(decide).await?;
     Ok(Answer(StartTaskResponse {
@@ -130,14 +130,11 @@ pub async fn reject(
     validate::reject(&request)?;
     let found = Found::task(&facade, &caller, REPORT, &request.task_guid).await?;
     let (reason, retries) = (&request.rejection_reason, facade.config.dialects.diego.retries);
-    let exhausted = std::cell::Cell::new(false);
     let decide = |task: &Task| {
         let rejected = transit::reject(task, reason, retries, now())?;
-        exhausted.set(rejected.exhausted);
-        Ok(Some(rejected.write))
+        Ok((Some(rejected.write), rejected.exhausted))
     };
-    found.write(decide).await?;
-    match exhausted.get() {
+    match found.write(decide).await? {
         true => found.fail(reason).await,
         false => Ok(Done),
     }
@@ -185,19 +182,23 @@ impl<'a> Found<'a> {
         task.filter(|task| find::is(task, self.guid)).ok_or_else(not_found)
     }
 
-    /// Decides on a fresh Task what to write and writes it, again where something has changed meanwhile; returns once it
-    /// is in view here. True where there was something to write.
-    async fn write(&self, decide: impl Fn(&Task) -> Result<Option<Write>, Failure>) -> Result<bool, Failure> {
+    /// Decides on a fresh Task what to write and writes it, again where something has changed meanwhile; returns what was
+    /// decided once it is in view here.
+    async fn write<T>(
+        &self,
+        decide: impl Fn(&Task) -> Result<(Option<Write>, T), Failure>,
+    ) -> Result<T, Failure> {
         for turn in 0..TRIES {
             let task = self.fresh().await?;
-            let Some(write) = decide(&task)? else {
-                return Ok(false);
+            let (write, decided) = decide(&task)?;
+            let Some(write) = write else {
+                return Ok(decided);
             };
             match self.facade.objects.merge::<Task>(&self.key, patch(&task, &write)).await {
                 Err(Refusal::Conflict(_)) => tokio::time::sleep(pause(turn)).await,
                 written => {
                     self.facade.views.tasks.seen(&written?).await;
-                    return Ok(true);
+                    return Ok(decided);
                 }
             }
         }

@@ -12,14 +12,16 @@ mod requests;
 #[cfg(test)]
 mod golden;
 
+pub use action::{Action, DownloadAction, EnvironmentVariable, ParallelAction, RunAction, TimeoutAction};
+#[cfg(test)]
 pub use action::{
-    Action, CodependentAction, DownloadAction, EmitProgressAction, EnvironmentVariable, File, ParallelAction,
-    ResourceLimits, RunAction, SerialAction, TimeoutAction, TryAction, UploadAction,
+    CodependentAction, EmitProgressAction, File, ResourceLimits, SerialAction, TryAction, UploadAction,
 };
 pub use definition::{
-    CachedDependency, CertificateProperties, IcmpInfo, ImageLayer, LayerType, LogRateLimit, MediaType,
-    MetricTagValue, Network, PortRange, SecurityGroupRule, TaskDefinition, VolumeMount,
+    CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition,
 };
+#[cfg(test)]
+pub use definition::{IcmpInfo, LogRateLimit, PortRange, VolumeMount};
 pub use requests::{
     CellCapacity, CellPresence, CellsResponse, CompleteTaskRequest, DesireTaskRequest, DomainsResponse, Error,
     ErrorType, FailTaskRequest, PingResponse, Provider, RejectTaskRequest, StartTaskRequest,
