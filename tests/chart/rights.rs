@@ -97,6 +97,21 @@ fn the_way_through_the_api_server_is_granted_where_it_is_asked_for() {
 }
 
 #[test]
+fn secrets_that_sign_callbacks_are_granted_by_name_and_to_the_controller_alone() {
+    let objects = rendered(&["--set", "rbac.callbackSecrets={one,two}"]);
+    let secrets = |component: &str| -> Vec<String> {
+        let role = format!("errand-system-errand-{component}");
+        let rights = rights(named(&objects, "ClusterRole", &role));
+        rights
+            .into_iter()
+            .filter(|right| right.contains("secrets"))
+            .collect()
+    };
+    assert_eq!(secrets("controller"), ["secrets one,two: get"]);
+    assert_eq!(secrets("facade"), [""; 0]);
+}
+
+#[test]
 fn in_one_namespace_only_what_has_none_is_granted_in_the_cluster() {
     let objects = with("one-namespace");
     let (controller, facade) = ("errand-system-errand-controller", "errand-system-errand-facade");
@@ -228,6 +243,10 @@ fn network_policies_open_what_is_used() {
         "namespaceSelector": {},
         "podSelector": {"matchExpressions": [{"key": "errand.dev/task", "operator": "Exists"}]},
     }]});
-    assert_eq!(policy["egress"], json!([dns, api, tasks]));
+    let callbacks = json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]});
+    assert_eq!(policy["egress"], json!([dns, api, tasks, callbacks]));
+    let defaults = with("defaults");
+    let policy = &named(&defaults, "NetworkPolicy", "errand-controller")["spec"];
+    assert_eq!(policy["egress"].as_array().map(Vec::len), Some(3));
     assert_eq!(policy["ingress"], json!([health]));
 }

@@ -69,6 +69,9 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--runner-image=registry.example.com/errand:runner",
             "--runner-pull-policy=Always",
             "--runner-delivery=init-container",
+            "--callback-allow=10.0.0.0/8,fd00::/8",
+            "--callback-deny=10.96.0.0/12",
+            "--callback-ca=/etc/errand/callbacks/bundle.pem",
             "--lease-duration=30s",
             "--lease-renew-deadline=20s",
         ]
@@ -251,6 +254,11 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ),
         ("controller.nodeLostAfter=soon", "/controller/nodeLostAfter"),
         ("log.format=xml", "/log/format"),
+        (
+            "controller.callbacks.allow={everywhere}",
+            "/controller/callbacks/allow/0",
+        ),
+        ("rbac.callbackSecrets={A B}", "/rbac/callbackSecrets/0"),
     ] {
         let said = refusal(set);
         assert!(said.contains(part), "{set}: {said}");

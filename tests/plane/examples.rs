@@ -1,6 +1,10 @@
 //! Everything in `examples/` runs on the embedded plane, and the README's commands with it.
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::Command,
+};
 
 use crate::support::{Dev, wait_for};
 
@@ -63,6 +67,55 @@ fn all_examples_end_as_they_say() {
         .trim()
         .to_owned();
     assert!(year.parse::<u32>().unwrap() >= 2025, "{year}");
+}
+
+#[test]
+fn the_example_receiver_verifies_what_the_example_task_tells() {
+    let dev = Dev::start(&[]);
+    let script = format!("{}/receiver.py", examples());
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let start = |key: &[&str]| {
+        let mut python = Command::new("python3");
+        python.args([&script, &port]).args(key);
+        let mut child = python.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), format!("waits on port {port}"));
+        (child, lines)
+    };
+    let text = |name: &str| std::fs::read_to_string(format!("{}/{name}", examples())).unwrap();
+    dev.apply(&text("callback-key.yaml"));
+    let task = text("callback-task.yaml").replace(":8000/", &format!(":{port}/"));
+    // With another key it does not believe a word.
+    let (mut wrong, _) = start(&["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
+    dev.apply(&task);
+    let status = || -> serde_json::Value {
+        let text = dev
+            .kubectl(&["get", "task", "callback", "-o", "jsonpath={.status.callback}"])
+            .ok();
+        serde_json::from_str(&text).unwrap_or_default()
+    };
+    wait_for(
+        "a refusal",
+        || status().to_string(),
+        || (status()["lastStatus"] == 401).then_some(()),
+    );
+    wrong.kill().unwrap();
+    wrong.wait().unwrap();
+    let (mut right, mut lines) = start(&[]);
+    let line = lines.next().unwrap().unwrap();
+    right.kill().unwrap();
+    right.wait().unwrap();
+    assert_eq!(line, "default callback Succeeded Completed");
+    wait_for(
+        "the end",
+        || status().to_string(),
+        || (status()["state"] == "Delivered").then_some(()),
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Dev,
     http::{Answer, Http},
+    receiver::{Receiver, Reply},
     wait_for,
 };
 
@@ -233,6 +234,36 @@ fn whoever_does_the_work_of_an_external_task_reports_its_progress_and_its_end() 
     );
     assert_eq!(get(&dev, &format!("{far}/result"), ADMIN).body, [0, 255]);
     assert_eq!(post(&dev, &format!("{far}/end"), ADMIN, &end).status, 409);
+}
+
+#[test]
+fn an_end_that_is_reported_is_told_to_whom_the_task_names() {
+    let dev = start();
+    let receiver = Receiver::start(|_, _| Reply::Status(200));
+    dev.apply(
+        &json!({
+            "apiVersion": "errand.dev/v1alpha1", "kind": "Task", "metadata": {"name": "far"},
+            "spec": {"external": {"processor": "printer"}, "callback": {"url": receiver.url(), "subject": "job 7"}},
+        })
+        .to_string(),
+    );
+    let status = || get(&dev, &format!("{TASKS}/far"), ADMIN).json()["status"].clone();
+    let is = |pointer: &str, wanted: &str| (status().pointer(pointer)? == wanted).then_some(());
+    wait_for("it runs", || status().to_string(), || is("/phase", "Running"));
+    let end = json!({"phase": "Failed", "message": "no more paper"});
+    assert_eq!(post(&dev, &format!("{TASKS}/far/end"), ADMIN, &end).status, 202);
+    wait_for(
+        "the callback",
+        || status().to_string(),
+        || is("/callback/state", "Delivered"),
+    );
+    let calls = receiver.calls();
+    assert_eq!(calls.len(), 1);
+    let data = calls[0].json()["data"].clone();
+    assert_eq!(
+        ["subject", "phase", "reason", "message"].map(|field| data[field].clone()),
+        ["job 7", "Failed", "Reported", "no more paper"].map(Value::from)
+    );
 }
 
 #[test]

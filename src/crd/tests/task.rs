@@ -162,3 +162,26 @@ fn two_mistakes_are_two_sentences() {
     let judged = task(&new).validate_cel_update(&task(&old));
     assert_eq!(sentences(judged), [FIXED, NO_WAY_BACK]);
 }
+
+#[test]
+fn a_callback_keeps_to_its_bounds() {
+    let of = |more: Value| {
+        let mut callback = json!({"url": "http://a"});
+        let more = more.as_object().unwrap().clone();
+        callback.as_object_mut().unwrap().extend(more);
+        task_problems(&json!({"functionRef": {"name": "f"}, "callback": callback}))
+    };
+    let late = ["spec.callback.timeout: must be at least 100ms and at most 60s"];
+    let diego = ["spec.callback: policy Diego has rules of its own for retries"];
+    for (callback, wanted) in [
+        (json!({"timeout": "100ms"}), &[][..]),
+        (json!({"timeout": "1m"}), &[]),
+        (json!({"timeout": "99ms"}), &late),
+        (json!({"timeout": "61s"}), &late),
+        (json!({"policy": "Diego"}), &[]),
+        (json!({"policy": "Standard", "retry": {"limit": 1}}), &[]),
+        (json!({"policy": "Diego", "retry": {"limit": 1}}), &diego),
+    ] {
+        assert_eq!(of(callback.clone()), wanted, "{callback}");
+    }
+}

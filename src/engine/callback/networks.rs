@@ -90,12 +90,6 @@ fn carried(address: Ipv6Addr) -> Vec<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => vec![last],
         // NAT64, well-known prefix (RFC 6052).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => vec![last],
-        // NAT64, local prefix (RFC 8215): where the address lies goes by the length that an operator chose.
-        [0x64, 0xff9b, 1, ..] => {
-            let b = address.octets();
-            let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| b[place]));
-            vec![last, at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12])]
-        }
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => vec![pair(high, low)],
         // Teredo (RFC 4380): the server, and the client with its bits turned.
@@ -140,6 +134,8 @@ fn never_v6(address: Ipv6Addr) -> Option<&'static str> {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("unspecified"),
         [0xfe80..=0xfebf, ..] => Some("link-local"),
         [0xff00..=0xffff, ..] => Some("multicast"),
+        // RFC 8215: an operator chose where the IPv4 address lies in it.
+        [0x64, 0xff9b, 1, ..] => Some("a translated address that cannot be read"),
         _ if METADATA.contains(&address) => Some("the metadata service of a cloud"),
         _ => None,
     }

@@ -44,9 +44,10 @@ fn some_addresses_are_never_called_in_whatever_form_they_come() {
         ("::169.254.169.254", "link-local"),
         ("::ffff:0:169.254.169.254", "link-local"),
         ("64:ff9b::169.254.169.254", "link-local"),
-        ("64:ff9b:1::169.254.169.254", "link-local"),
-        // RFC 6052, section 2.2: the address in a /48, around the eight bits that stay zero.
-        ("64:ff9b:1:a9fe:00a9:fe00::", "link-local"),
+        (
+            "64:ff9b:1::93.184.216.34",
+            "a translated address that cannot be read",
+        ),
         ("2002:a9fe:a9fe::1", "link-local"),
         // The client of a Teredo address stands there with its bits turned.
         ("2001:0:808:808::5601:5601", "link-local"),

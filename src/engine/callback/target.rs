@@ -173,10 +173,7 @@ mod tests {
             ("http://a@b.example/", TargetError::Credentials),
             ("http://:secret@b.example/", TargetError::Credentials),
             ("http://", TargetError::Url(url::ParseError::EmptyHost)),
-            (
-                "http://a b/",
-                TargetError::Url(url::ParseError::InvalidDomainCharacter),
-            ),
+            ("http://a b/", TargetError::Url(url::ParseError::IdnaError)),
             (
                 "http://[fe80::1%25eth0]/",
                 TargetError::Url(url::ParseError::InvalidIpv6Address),

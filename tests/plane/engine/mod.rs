@@ -1,6 +1,7 @@
 //! The engine through the real client against the embedded plane: every phase, every reason, every crash point.
 
 mod bounds;
+mod callbacks;
 mod containers;
 mod counts;
 mod crash;

@@ -494,7 +494,10 @@ impl World {
 
 /// The engine's configuration for tests: short waits, the binary under test as supervisor.
 fn config() -> Config {
+    let mut callbacks = engine::callback::Settings::default();
+    callbacks.networks.loopback = true;
     Config {
+        callbacks,
         runner: Runner {
             image: super::ground::RUNNER_IMAGE.to_owned(),
             pull_policy: None,

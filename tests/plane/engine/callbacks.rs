@@ -1,0 +1,563 @@
+//! The end of a Task is told to whom it names.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use errand::{
+    crd::{CallbackState, CallbackStatus, Task},
+    engine::leader::Leadership,
+};
+use http::Method;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ends::inline;
+use crate::support::{
+    fault::{Fault, with_faults},
+    receiver::{Call, Receiver, Reply},
+    world::World,
+};
+
+/// A script with a callback.
+fn telling(script: &str, callback: Value) -> Value {
+    let mut spec = inline(script);
+    spec["callback"] = callback;
+    spec
+}
+
+fn taken(_: usize, _: &Call) -> Reply {
+    Reply::Status(204)
+}
+
+async fn told(world: &World, name: &str) -> CallbackStatus {
+    world
+        .until(name, "its callback is over", |task| {
+            let callback = task.status.as_ref()?.callback.clone()?;
+            callback.state.is_over().then_some(callback)
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_end_is_told_once() {
+    let world = World::start().await;
+    let receiver = Receiver::start(taken);
+    let callback = json!({"url": receiver.url()});
+    world.task("good", telling("echo done", callback.clone())).await;
+    world.task("bad", telling("exit 3", callback.clone())).await;
+    world
+        .task("stopped", telling("exec sleep 600", callback.clone()))
+        .await;
+    let mut late = telling("exec sleep 600", callback.clone());
+    late["timeout"] = json!("300ms");
+    world.task("late", late).await;
+    world.running("stopped").await;
+    world.cancel("stopped").await;
+    // Nobody is told of this one.
+    world.task("quiet", inline("true")).await;
+    for name in ["good", "bad", "stopped", "late"] {
+        let callback = told(&world, name).await;
+        assert_eq!(
+            (
+                callback.state,
+                callback.attempts,
+                callback.last_status,
+                callback.message
+            ),
+            (CallbackState::Delivered, 1, Some(204), None),
+            "{name}"
+        );
+        assert!(
+            callback.delivered_at.is_some() && callback.next_attempt_at.is_none(),
+            "{name}"
+        );
+    }
+    assert_eq!(world.ended("quiet").await.status.unwrap().callback, None);
+    let mut ends: Vec<_> = receiver.calls().iter().map(Call::json).collect();
+    ends.sort_by_key(|event| event["data"]["name"].to_string());
+    let shown: Vec<_> = ends
+        .iter()
+        .map(|event| {
+            let data = &event["data"];
+            let of = |field: &str| data[field].as_str().unwrap().to_owned();
+            (of("name"), of("phase"), of("reason"))
+        })
+        .collect();
+    let expected = [
+        ("bad", "Failed", "ExitCode"),
+        ("good", "Succeeded", "Completed"),
+        ("late", "Failed", "TimedOut"),
+        ("stopped", "Cancelled", "Cancelled"),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()))
+    );
+    assert_eq!(ends[0]["data"]["exitCode"], 3);
+    assert_eq!(ends[1]["data"]["result"]["body"], "done\n");
+    assert_eq!(ends[1]["type"], "task.finished");
+    world
+        .metrics_show(&[
+            r#"errand_callback_tries_total{outcome="2xx"} 4"#,
+            r#"errand_callbacks_ended_total{state="Delivered"} 4"#,
+            "errand_callbacks_underway 0",
+        ])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callback_costs_one_write() {
+    let writes = Arc::new(AtomicUsize::new(0));
+    let counted = writes.clone();
+    let world = World::start_with(|setup| {
+        // A run that is not shown as Running, as in a cluster.
+        setup.engine.running_after = Duration::from_secs(60);
+        setup.fault = Some(Arc::new(move |request| {
+            if request.method() != Method::GET && !request.uri().path().contains("/events") {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            Fault::None
+        }));
+    })
+    .await;
+    let receiver = Receiver::start(taken);
+    world.task("quiet", inline("true")).await;
+    world.all_let_go("quiet").await;
+    assert_eq!(writes.swap(0, Ordering::SeqCst), 4);
+    world
+        .task("t", telling("true", json!({"url": receiver.url()})))
+        .await;
+    told(&world, "t").await;
+    world.all_let_go("t").await;
+    assert_eq!(writes.load(Ordering::SeqCst), 5);
+}
+
+/// HMAC by its definition (RFC 2104).
+fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut block = [0_u8; 64];
+    block[..key.len()].copy_from_slice(key);
+    let inner = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(message);
+    let outer = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner.finalize());
+    outer.finalize().to_vec()
+}
+
+async fn secret(world: &World, value: &str) {
+    let secret: Secret = serde_json::from_value(
+        json!({"metadata": {"name": "hook"}, "data": {"key": STANDARD.encode(value)}}),
+    )
+    .unwrap();
+    let api: Api<Secret> = Api::namespaced(world.client.clone(), "default");
+    api.create(&PostParams::default(), &secret).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_callback_can_be_verified() {
+    let world = World::start().await;
+    let receiver = Receiver::start(taken);
+    let key = b"0123456789abcdef0123456789abcdef";
+    secret(&world, &format!("whsec_{}", STANDARD.encode(key))).await;
+    let callback = json!({"url": receiver.url(), "secretRef": {"name": "hook", "key": "key"}});
+    world.task("t", telling("true", callback)).await;
+    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
+    let call = &receiver.calls()[0];
+    assert_eq!(call.target, "POST /hook");
+    assert_eq!(call.header("content-type"), Some("application/json"));
+    let (id, timestamp) = (
+        call.header("webhook-id").unwrap(),
+        call.header("webhook-timestamp").unwrap(),
+    );
+    assert_eq!(id, format!("msg_{}", world.get("t").await.uid().unwrap()));
+    let signed = [format!("{id}.{timestamp}.").as_bytes(), &call.body].concat();
+    let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
+    assert_eq!(call.header("webhook-signature"), Some(expected.as_str()));
+    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    assert!(
+        (now - timestamp.parse::<i64>().unwrap()).abs() < 300,
+        "{timestamp}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_cannot_be_read_is_waited_for_with_a_sentence() {
+    let forbidden = Arc::new(AtomicBool::new(true));
+    let refused = forbidden.clone();
+    let world = World::start_with(|setup| {
+        setup.fault = Some(Arc::new(move |request| {
+            match request.uri().path().contains("/secrets/") && refused.load(Ordering::SeqCst) {
+                true => Fault::Status(403, "Forbidden"),
+                false => Fault::None,
+            }
+        }));
+    })
+    .await;
+    let receiver = Receiver::start(taken);
+    secret(&world, &STANDARD.encode([7; 32])).await;
+    let callback = json!({
+        "url": receiver.url(), "secretRef": {"name": "hook", "key": "key"}, "retry": {"limit": 20, "backoff": "50ms"},
+    });
+    world.task("t", telling("true", callback)).await;
+    let message = world
+        .until("t", "it says why", |task| {
+            task.status.as_ref()?.callback.as_ref()?.message.clone()
+        })
+        .await;
+    assert_eq!(
+        message,
+        "the controller may not read Secret hook: it needs the right to get it (rbac.callbackSecrets of the chart)"
+    );
+    assert!(receiver.calls().is_empty(), "unsigned, nothing is sent");
+    forbidden.store(false, Ordering::SeqCst);
+    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_comes_up_later_hears_of_it_and_the_task_waits_for_that() {
+    let world = World::start().await;
+    let addr = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let callback = json!({"url": format!("http://{addr}/"), "retry": {"limit": 20, "backoff": "100ms"}});
+    let mut spec = telling("true", callback);
+    spec["function"]["ttlAfterFinished"] = json!("0s");
+    world.task("t", spec).await;
+    let waiting = world
+        .until("t", "it was tried", |task| {
+            let callback = task.status.as_ref()?.callback.clone()?;
+            (callback.attempts > 0).then_some(callback)
+        })
+        .await;
+    assert_eq!(
+        (waiting.state, waiting.last_status),
+        (CallbackState::Delivering, None)
+    );
+    let words = waiting.message.unwrap();
+    assert!(
+        words.starts_with(&format!("could not connect to {addr}: ")),
+        "{words}"
+    );
+    assert!(waiting.next_attempt_at > waiting.last_attempt_at);
+    let receiver = Receiver::on(std::net::TcpListener::bind(addr).unwrap(), taken);
+    receiver.heard(1).await;
+    // Its time was over long ago; only the callback kept it.
+    world.gone("t").await;
+    assert_eq!(receiver.calls().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_decide_whether_it_is_tried_again() {
+    let world = World::start().await;
+    let gone = Receiver::start(|_, _| Reply::Status(410));
+    world
+        .task("gone", telling("true", json!({"url": gone.url()})))
+        .await;
+    let elsewhere = Receiver::start(taken);
+    let to = elsewhere.url();
+    let moved = Receiver::start(move |_, _| Reply::With(307, "location", to.clone()));
+    let once = json!({"limit": 1});
+    world
+        .task(
+            "moved",
+            telling("true", json!({"url": moved.url(), "retry": once})),
+        )
+        .await;
+    let broken = Receiver::start(|_, _| Reply::Status(500));
+    let thrice = json!({"limit": 3, "backoff": "10ms"});
+    world
+        .task(
+            "broken",
+            telling("true", json!({"url": broken.url(), "retry": thrice})),
+        )
+        .await;
+    for (name, attempts, status, words) in [
+        ("gone", 1, 410, "the answer was 410 Gone"),
+        (
+            "moved",
+            1,
+            307,
+            "the answer was 307 Temporary Redirect, a redirect that is not followed",
+        ),
+        ("broken", 3, 500, "the answer was 500 Internal Server Error"),
+    ] {
+        let callback = told(&world, name).await;
+        assert_eq!(
+            (
+                callback.state,
+                callback.attempts,
+                callback.last_status,
+                callback.message.as_deref()
+            ),
+            (CallbackState::Failed, attempts, Some(status), Some(words)),
+            "{name}"
+        );
+        world.event(name, "CallbackFailed").await;
+    }
+    assert!(elsewhere.calls().is_empty());
+    let ids: Vec<_> = broken
+        .calls()
+        .iter()
+        .map(|call| call.header("webhook-id").map(str::to_owned))
+        .collect();
+    assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+
+    let follow = json!({"url": moved.url(), "followRedirects": true});
+    world.task("follow", telling("true", follow)).await;
+    assert_eq!(told(&world, "follow").await.state, CallbackState::Delivered);
+    assert_eq!(elsewhere.calls()[0].json()["data"]["name"], "follow");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let world = World::start().await;
+    let busy = Receiver::start(|number, _| match number {
+        0 => Reply::With(503, "retry-after", "1".to_owned()),
+        _ => Reply::Status(200),
+    });
+    let callback = json!({"url": busy.url(), "retry": {"backoff": "1ms"}});
+    world.task("t", telling("true", callback)).await;
+    let callback = told(&world, "t").await;
+    assert_eq!((callback.state, callback.attempts), (CallbackState::Delivered, 2));
+    let calls = busy.calls();
+    let between = calls[1].at - calls[0].at;
+    assert!(between >= Duration::from_millis(990), "{between:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_hangs_keeps_nobody_else_waiting() {
+    let world = World::start_with(|setup| {
+        setup.engine.workers = 1;
+        setup.engine.callbacks.at_once = 2;
+        setup.engine.callbacks.per_host = 1;
+    })
+    .await;
+    let hanging = Receiver::start(|_, _| Reply::Hang);
+    let receiver = Receiver::start(taken);
+    let slow = json!({"url": hanging.url(), "timeout": "60s"});
+    for name in ["first", "second", "third"] {
+        world.task(name, telling("true", slow.clone())).await;
+    }
+    hanging.heard(1).await;
+    world.ended("second").await;
+    world.ended("third").await;
+    world
+        .task("t", telling("true", json!({"url": receiver.url()})))
+        .await;
+    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
+    assert_eq!(hanging.calls().len(), 1, "one at a time for one host");
+    world.metrics_show(&["errand_callbacks_underway 3"]).await;
+
+    let quick = json!({"url": hanging.url().replace("127.0.0.1", "localhost"), "timeout": "200ms", "retry": {"limit": 1}});
+    world.task("late", telling("true", quick)).await;
+    let callback = told(&world, "late").await;
+    assert_eq!(
+        (callback.state, callback.message.as_deref()),
+        (
+            CallbackState::Failed,
+            Some("no answer within 200ms (waiting for an answer)")
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_may_not_be_called_is_said_so_and_not_called() {
+    let world = World::start_with(|setup| setup.engine.callbacks.networks.loopback = false).await;
+    let receiver = Receiver::start(taken);
+    let port = receiver.addr.port();
+    for (name, url, words) in [
+        (
+            "loopback",
+            receiver.url(),
+            "127.0.0.1 is not called: it is loopback, which must be allowed (--callback-allow)",
+        ),
+        (
+            "mapped",
+            format!("http://[::ffff:127.0.0.1]:{port}/"),
+            "::ffff:127.0.0.1 is not called: it is loopback, which must be allowed (--callback-allow)",
+        ),
+        (
+            "metadata",
+            "http://169.254.169.254/latest/meta-data/".to_owned(),
+            "169.254.169.254 is not called: it is link-local",
+        ),
+        (
+            "password",
+            format!("http://user:password@127.0.0.1:{port}/"),
+            "the address of the callback names a user or a password, which would be there for all to read",
+        ),
+    ] {
+        world.task(name, telling("true", json!({"url": url}))).await;
+        let callback = told(&world, name).await;
+        assert_eq!(
+            (callback.state, callback.attempts, callback.message.as_deref()),
+            (CallbackState::Failed, 1, Some(words))
+        );
+    }
+    assert!(receiver.calls().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_diegos_policy_a_task_goes_once_it_was_told() {
+    let world =
+        World::start_with(|setup| setup.engine.callbacks.diego_pass = Duration::from_millis(300)).await;
+    let busy = Receiver::start(|number, _| match number {
+        0..=3 => Reply::Status(503),
+        _ => Reply::Status(500),
+    });
+    let callback = json!({"url": busy.url(), "policy": "Diego", "subject": "a_GUID"});
+    let mut spec = telling("echo out", callback);
+    spec["annotation"] = json!("note");
+    world.task("t", spec).await;
+    world.gone("t").await;
+    let calls = busy.calls();
+    // Three at once; in the next pass one more, and then one that is answered.
+    assert_eq!(calls.len(), 5);
+    assert!(
+        calls[3].at - calls[2].at >= Duration::from_millis(290),
+        "{calls:?}"
+    );
+    for call in &calls {
+        let body = call.json();
+        assert!(
+            body["created_at"].as_i64().unwrap() > 1_700_000_000_000_000_000,
+            "{body}"
+        );
+        let mut expected = json!({
+            "task_guid": "a_GUID", "failed": false, "failure_reason": "", "result": "out\n", "annotation": "note",
+        });
+        expected["created_at"] = body["created_at"].clone();
+        assert_eq!(body, expected);
+        assert_eq!(call.header("webhook-id"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_diegos_policy_a_task_goes_in_the_end_though_nobody_hears() {
+    let world = World::start_with(|setup| {
+        setup.engine.callbacks.diego_pass = Duration::from_millis(200);
+        setup.engine.callbacks.diego_keep = Duration::from_secs(1);
+    })
+    .await;
+    let busy = Receiver::start(|_, _| Reply::Status(504));
+    world
+        .task(
+            "t",
+            telling("true", json!({"url": busy.url(), "policy": "Diego"})),
+        )
+        .await;
+    world.event("t", "CallbackFailed").await;
+    world.gone("t").await;
+    assert!(busy.calls().len() >= 3);
+    let kept = json!({"url": busy.url(), "policy": "Diego", "deleteAfter": false});
+    world.task("kept", telling("true", kept)).await;
+    let message = told(&world, "kept").await.message.unwrap();
+    assert_eq!(
+        message,
+        "given up 1 s after the end of the Task: the answer was 504 Gateway Timeout"
+    );
+}
+
+/// Runs a Task with an engine that stops for good in its write number `stop_at`, then with another one. Returns the
+/// writes made before that, and the calls.
+async fn interrupted(stop_at: usize, after: bool) -> (usize, Vec<Call>) {
+    let world = World::start_with(|setup| setup.start_engine = false).await;
+    let receiver = Receiver::start(taken);
+    let writes = Arc::new(AtomicUsize::new(0));
+    let dead = CancellationToken::new();
+    let client = {
+        let (writes, dead) = (writes.clone(), dead.clone());
+        let faults = move |request: &http::Request<_>| {
+            if dead.is_cancelled() {
+                return Fault::Hang;
+            }
+            let write = request.method() != Method::GET && !request.uri().path().contains("/events");
+            if !write || writes.fetch_add(1, Ordering::SeqCst) != stop_at {
+                return Fault::None;
+            }
+            dead.cancel();
+            if after { Fault::DoneThenHang } else { Fault::Hang }
+        };
+        with_faults(world.client.clone(), Arc::new(faults))
+    };
+    let first = world.engine_on(client);
+    world
+        .task("t", telling("true", json!({"url": receiver.url()})))
+        .await;
+    let all = async {
+        told(&world, "t").await;
+        world.all_let_go("t").await;
+    };
+    tokio::select! {
+        () = dead.cancelled() => {}
+        () = all => {}
+    }
+    first.abort().await;
+    let second = world.engine_on(world.client.clone());
+    let callback = told(&world, "t").await;
+    assert_eq!((callback.state, callback.attempts), (CallbackState::Delivered, 1));
+    world.all_let_go("t").await;
+    second.stop().await;
+    (writes.load(Ordering::SeqCst), receiver.calls())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wherever_a_controller_dies_the_receiver_hears_at_least_once() {
+    let (writes, calls) = interrupted(usize::MAX, false).await;
+    assert_eq!(calls.len(), 1);
+    let mut repeated = 0;
+    for stop_at in 0..writes {
+        for after in [false, true] {
+            let (_, calls) = interrupted(stop_at, after).await;
+            let point = format!("stopped in write {stop_at} (done: {after})");
+            assert!((1..=2).contains(&calls.len()), "{point}: {calls:?}");
+            let id = calls[0].header("webhook-id");
+            assert!(
+                calls.iter().all(|call| call.header("webhook-id") == id),
+                "{point}"
+            );
+            repeated += calls.len() - 1;
+        }
+    }
+    // Only the write that tells of the call comes too late for it.
+    assert!(repeated >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_whose_lease_has_run_out_calls_nobody() {
+    let world = World::start_with(|setup| setup.start_engine = false).await;
+    let receiver = Receiver::start(taken);
+    let spec = json!({"external": {"processor": "p"}, "callback": {"url": receiver.url()}});
+    world.task("t", spec).await;
+    let tasks: Api<Task> = Api::namespaced(world.client.clone(), "default");
+    let ended =
+        json!({"status": {"phase": "Succeeded", "reason": "Reported", "finishedAt": "2026-01-01T00:00:00Z"}});
+    tasks
+        .patch_status("t", &PatchParams::default(), &Patch::Merge(ended))
+        .await
+        .unwrap();
+    let paused = world.engine_under(Leadership::new(Instant::now()), world.client.clone());
+    world
+        .metrics_show(&[r#"errand_reconciles_total{kind="task",outcome="ok"} 2"#])
+        .await;
+    paused.stop().await;
+    assert!(receiver.calls().is_empty());
+    let next = world.engine_on(world.client.clone());
+    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
+    next.stop().await;
+}
