@@ -7,6 +7,7 @@ pub mod ground;
 pub mod http;
 pub mod plane;
 pub mod process;
+pub mod protobuf;
 pub mod receiver;
 pub mod socket;
 pub mod world;

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use errand::{
-    cli::plane::{Plane, PlaneOptions},
+    cli::plane::{DiegoOptions, Plane, PlaneOptions},
     crd::{self, PodRef, Task},
     facade::dialects,
 };
@@ -34,6 +34,8 @@ pub struct Doors {
     pub client: Client,
     /// The facade, as nobody.
     pub http: Http,
+    /// Diego's door, at which everybody is `admin`.
+    pub diego: Http,
 }
 
 impl Doors {
@@ -52,10 +54,15 @@ impl Doors {
             .collect();
         options.dialects = settings;
         options.supervisor = Some(Path::new(ERRAND).to_owned());
+        options.diego = Some(DiegoOptions {
+            addr: (Ipv4Addr::LOCALHOST, 0).into(),
+            identity: None,
+        });
         let plane = Plane::start(options).await.unwrap();
         Self {
             client: plane.client.clone(),
             http: Http::to(&plane.facade_url),
+            diego: Http::to(plane.diego_url.as_ref().unwrap()),
             plane: Some(plane),
             _folder: folder,
         }
