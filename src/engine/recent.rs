@@ -62,6 +62,8 @@ fn version(task: &Task) -> u64 {
 pub fn slim(task: &mut Task) {
     drop_bulk(task);
     task.spec.annotation = None;
+    // Doors keep theirs there, up to 256 KiB of them; nothing is decided on any.
+    task.metadata.annotations = None;
     if let Some(status) = &mut task.status {
         status.logs = None;
         status.messages.clear();

@@ -112,6 +112,26 @@ fn secrets_that_sign_callbacks_are_granted_by_name_and_to_the_controller_alone()
 }
 
 #[test]
+fn what_diegos_door_needs_is_granted_where_it_is_served() {
+    let objects = rendered(&["--set", "facade.diego.secretName=bbs"]);
+    let facade = rights(named(&objects, "ClusterRole", "errand-system-errand-facade"));
+    let more = [
+        "configmaps: create",
+        "configmaps errand-diego-domains: get patch",
+        "nodes: list",
+    ];
+    let mut wanted: Vec<String> = [&FACADE[..], &FACADE_EVERYWHERE, &more]
+        .concat()
+        .iter()
+        .map(|right| (*right).to_owned())
+        .collect();
+    let mut got = facade;
+    got.sort();
+    wanted.sort();
+    assert_eq!(got, wanted);
+}
+
+#[test]
 fn in_one_namespace_only_what_has_none_is_granted_in_the_cluster() {
     let objects = with("one-namespace");
     let (controller, facade) = ("errand-system-errand-controller", "errand-system-errand-facade");

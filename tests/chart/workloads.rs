@@ -93,6 +93,9 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--diego-ca=/etc/errand/diego/ca.crt",
             "--diego-cert=/etc/errand/diego/tls.crt",
             "--diego-key=/etc/errand/diego/tls.key",
+            "--diego-stack=cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0",
+            "--diego-cells",
+            "--diego-retries=3",
             "--max-streams=8192",
         ]
     );

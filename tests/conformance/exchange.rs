@@ -124,6 +124,8 @@ pub struct Exchange {
     pub target: &'static str,
     pub body: Vec<u8>,
     pub reply: Reply,
+    /// It changes nothing, whatever its method.
+    reads: bool,
 }
 
 impl Exchange {
@@ -145,7 +147,13 @@ impl Exchange {
             target,
             body: body.to_vec(),
             reply,
+            reads: method == "GET",
         }
+    }
+
+    /// The same of a call that changes nothing, whatever its method.
+    pub fn read(self) -> Self {
+        Self { reads: true, ..self }
     }
 
     /// The same of somebody else.
@@ -155,7 +163,7 @@ impl Exchange {
 
     /// True for what changes nothing and may be asked again.
     pub fn is_read(&self) -> bool {
-        self.method == "GET"
+        self.reads
     }
 
     /// Sends it, about the Task with this id.

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{eventually, exchange::Who};
+use super::{doors::Door, eventually, exchange::Who};
 use crate::support::{http::Http, plane::Doors};
 
 /// The name of a Task that was never made.
@@ -141,8 +141,11 @@ impl Ground {
         ground
     }
 
-    /// The facade, as this caller.
-    pub fn caller(&self, who: Who) -> Http {
+    /// The listener of a door, as this caller.
+    pub fn caller(&self, door: &dyn Door, who: Who) -> Http {
+        if door.is_apart() {
+            return self.doors.diego.clone();
+        }
         match who {
             Who::Ann => self.doors.as_user("ann"),
             Who::Bob => self.doors.as_user("bob"),

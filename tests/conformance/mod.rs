@@ -85,7 +85,7 @@ impl Place<'_> {
         loop {
             let now = ground.fresh(subject).await;
             let exchange = self.exchange(&now, number);
-            let got = exchange.send(&ground.caller(exchange.who), &self.door.id(&now));
+            let got = exchange.send(&ground.caller(self.door, exchange.who), &self.door.id(&now));
             let Err(difference) = exchange.reply.matches(&got) else {
                 return;
             };
@@ -101,7 +101,7 @@ impl Place<'_> {
 
     /// A request that makes a Task, of which the answer must speak.
     async fn makes(&self, ground: &mut Ground, request: Exchange) {
-        let got = request.send(&ground.caller(request.who), "");
+        let got = request.send(&ground.caller(self.door, request.who), "");
         let made = ground.new_tasks().await;
         let [made] = made.as_slice() else {
             panic!(
@@ -119,7 +119,7 @@ impl Place<'_> {
 
     /// The same request several times at once.
     async fn at_once(&self, ground: &mut Ground, request: Exchange, one_makes_it: bool) {
-        let caller = ground.caller(request.who);
+        let caller = ground.caller(self.door, request.who);
         let answers = std::thread::scope(|scope| {
             let asking: Vec<_> = (0..AT_ONCE)
                 .map(|_| scope.spawn(|| request.send(&caller, "")))

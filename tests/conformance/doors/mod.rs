@@ -1,6 +1,7 @@
 //! What each door says to each row, a file for each door.
 
 mod cloudru;
+mod diego;
 mod errand;
 mod greencloud;
 mod qinling;
@@ -18,13 +19,19 @@ pub fn all() -> Vec<Box<dyn Door>> {
         Box::new(cloudru::CloudRu),
         Box::new(qinling::Qinling),
         Box::new(ucloud::UCloud),
+        Box::new(diego::Diego),
     ]
 }
 
-/// A door. Each method is a row of the table ([`super::table::ROWS`] says what each is about), and none has a default: a
-/// new row must be answered for by every door.
+/// A door. Each method that takes a subject and gives a cell is a row of the table ([`super::table::ROWS`] says what each
+/// is about), and none of them has a default: a new row must be answered for by every door.
 pub trait Door {
     fn name(&self) -> &'static str;
+
+    /// It has a listener of its own, at which nobody brings a token.
+    fn is_apart(&self) -> bool {
+        false
+    }
 
     /// What a Task is asked for by.
     fn id(&self, subject: &Subject) -> String;

@@ -29,6 +29,7 @@ use super::{
     failure::Failure,
     find,
     messages::{self, State as TaskState, TaskChangedEvent, TaskEvent},
+    names,
     tasks::{older, whole},
     view,
 };
@@ -208,19 +209,14 @@ fn is_news(change: &Change<Task>, retries: u16) -> bool {
         return true;
     }
     let told = |task: &Task| {
-        let shown = view::task(task, &view::Origin::default());
-        messages::Task {
-            task_definition: None,
-            updated_at: 0,
-            first_completed_at: 0,
-            result: String::new(),
-            ..shown
-        }
+        let standing = view::standing(task);
+        let end = standing.end.map(|end| (end.failed, end.reason));
+        let marks = names::marks(task);
+        (standing.state, standing.cell, end, marks.rejections, marks.rejection_reason)
     };
     let (before, after) = (told(before), told(after));
-    let about_to_fail = after.state() == TaskState::Pending
-        && after.rejection_count > before.rejection_count
-        && after.rejection_count > i32::from(retries);
+    let rejected = after.3 > before.3 && after.3 > i32::from(retries);
+    let about_to_fail = rejected && after.0 == TaskState::Pending;
     before != after && !about_to_fail
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     failure::{Failure, not_found},
-    names::{desired, object_name},
+    names::{self, object_name},
+    view::Origin,
 };
 use crate::{
     crd::{Function, Task},
@@ -14,8 +15,6 @@ use crate::{
         views::Key,
     },
 };
-
-use super::view::Origin;
 
 /// The caller's namespace, in which all their tasks are.
 pub async fn home(facade: &Facade, caller: &Caller) -> Result<String, Failure> {
@@ -55,8 +54,8 @@ pub async fn task(
 
 /// True for the Task that this guid stands for.
 pub fn is(task: &Task, guid: &str) -> bool {
-    match desired(task) {
-        Some(desired) => desired.guid == guid,
+    match names::guid(task) {
+        Some(own) => own == guid,
         None => task.metadata.name.as_deref() == Some(guid),
     }
 }

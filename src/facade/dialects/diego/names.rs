@@ -35,29 +35,16 @@ pub fn object_name(guid: &str) -> String {
     format!("diego-{}", digits.collect::<String>())
 }
 
-/// Who a task of this API is, as the object says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Desired {
-    /// Its guid.
-    pub guid: String,
-    /// The bytes of its TaskDefinition.
-    pub definition: Vec<u8>,
-    /// What only this API knows of it.
-    pub marks: Marks,
+/// The guid of a task that was desired here; `None` for what was not, or has been tampered with.
+pub fn guid(task: &Task) -> Option<&str> {
+    let guid = task.annotations().get(GUID)?;
+    (task.metadata.name.as_deref() == Some(&object_name(guid))).then_some(guid)
 }
 
-/// The task of this API that an object is; `None` for what was not desired here, or has been tampered with.
-pub fn desired(task: &Task) -> Option<Desired> {
-    let annotations = task.annotations();
-    let guid = annotations.get(GUID)?;
-    if task.metadata.name.as_deref() != Some(&object_name(guid)) {
-        return None;
-    }
-    Some(Desired {
-        guid: guid.clone(),
-        definition: STANDARD.decode(annotations.get(DEFINITION)?).ok()?,
-        marks: marks(task),
-    })
+/// The bytes of a task's TaskDefinition, where it has them.
+pub fn definition(task: &Task) -> Option<Vec<u8>> {
+    guid(task)?;
+    STANDARD.decode(task.annotations().get(DEFINITION)?).ok()
 }
 
 /// The annotations of a new task.
@@ -155,9 +142,9 @@ mod tests {
     #[test]
     fn an_object_under_another_name_is_not_that_task() {
         let mut task = task("g", b"x", &Marks::default());
-        assert!(desired(&task).is_some());
+        assert_eq!((guid(&task), definition(&task)), (Some("g"), Some(b"x".to_vec())));
         task.metadata.name = Some("other".into());
-        assert_eq!(desired(&task), None);
+        assert_eq!((guid(&task), definition(&task)), (None, None));
     }
 
     #[test]
@@ -197,16 +184,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_definition_comes_back_byte_for_byte(
-            guid in "[a-zA-Z0-9_-]{1,255}",
-            definition in prop::collection::vec(any::<u8>(), 0..600),
+            id in "[a-zA-Z0-9_-]{1,255}",
+            bytes in prop::collection::vec(any::<u8>(), 0..600),
             reason in prop::option::of(".{0,40}"),
             rejections in 0..5i32,
         ) {
             let marks = Marks { rejection_reason: reason, rejections, cell: Some("c".into()), ..Marks::default() };
-            let task = task(&guid, &definition, &marks);
+            let task = task(&id, &bytes, &marks);
             // Through the API server it goes as JSON.
             let task: Task = serde_json::from_value(serde_json::to_value(task).unwrap()).unwrap();
-            prop_assert_eq!(desired(&task), Some(Desired { guid, definition, marks }));
+            prop_assert_eq!((guid(&task), definition(&task)), (Some(id.as_str()), Some(bytes)));
+            prop_assert_eq!(super::marks(&task), marks);
         }
     }
 }

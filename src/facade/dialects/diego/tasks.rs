@@ -166,7 +166,7 @@ async fn with_results(
     mut tasks: Vec<Arc<Task>>,
 ) -> Result<Vec<Arc<Task>>, Failure> {
     const SEVERAL: usize = 3;
-    let lacking = |task: &Arc<Task>| names::desired(task).is_some() && view::lacks_result(task);
+    let lacking = |task: &Arc<Task>| names::guid(task).is_some() && view::lacks_result(task);
     if tasks.iter().filter(|task| lacking(task)).count() < SEVERAL {
         for task in tasks.iter_mut().filter(|task| lacking(task)) {
             *task = whole(facade, task.clone()).await?;

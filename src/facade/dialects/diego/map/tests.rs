@@ -96,8 +96,10 @@ fn a_task_for_cells_from_outside_has_no_pod_and_no_bounds() {
         json!({"external": {"processor": "diego"}, "timeout": "720h", "domain": "cf-tasks"})
     );
     assert_eq!(task.name_any(), names::object_name("Some_guid"));
-    let desired = names::desired(&task).unwrap();
-    assert_eq!((desired.guid.as_str(), &*desired.definition), ("Some_guid", b"bytes".as_slice()));
+    assert_eq!(
+        (names::guid(&task), names::definition(&task)),
+        (Some("Some_guid"), Some(b"bytes".to_vec()))
+    );
     assert!(!task.annotations().contains_key(names::NOT_KEPT));
 }
 

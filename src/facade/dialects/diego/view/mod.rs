@@ -17,7 +17,7 @@ pub use self::elsewhere::Origin;
 use super::{
     map::PROCESSOR,
     messages::{self, State},
-    names::{self, Desired, Marks, stored},
+    names::{self, Marks, stored},
 };
 use crate::{
     crd::{CallbackState, EndPhase, Phase, Task},
@@ -58,13 +58,12 @@ pub struct End {
 /// True for a task that waits for cells from outside.
 pub fn is_for_cells(task: &Task) -> bool {
     let external = task.spec.external.as_ref();
-    external.is_some_and(|external| external.processor == PROCESSOR) && names::desired(task).is_some()
+    external.is_some_and(|external| external.processor == PROCESSOR) && names::guid(task).is_some()
 }
 
 /// Where a Task stands.
 pub fn standing(task: &Task) -> Standing {
-    let marks = names::desired(task).map(|desired| desired.marks);
-    stand(task, &marks.unwrap_or_default())
+    stand(task, &names::marks(task))
 }
 
 fn stand(task: &Task, marks: &Marks) -> Standing {
@@ -185,20 +184,13 @@ pub fn lacks_result(task: &Task) -> bool {
 
 /// A Task as this API shows it. `origin` tells of Tasks that were made elsewhere what their own object does not.
 pub fn task(task: &Task, origin: &Origin) -> messages::Task {
-    let desired = names::desired(task);
-    let marks = desired.as_ref().map(|desired| desired.marks.clone()).unwrap_or_default();
+    let marks = names::marks(task);
     let standing = stand(task, &marks);
-    let (guid, definition) = match desired {
-        Some(Desired { guid, definition, .. }) => (guid, definition),
-        None => (
-            task.name_any(),
-            elsewhere::definition(task, origin).encode_to_vec(),
-        ),
-    };
+    let made_elsewhere = || elsewhere::definition(task, origin).encode_to_vec();
     let end = standing.end.as_ref();
     messages::Task {
-        task_definition: Some(definition),
-        task_guid: guid,
+        task_definition: Some(names::definition(task).unwrap_or_else(made_elsewhere)),
+        task_guid: names::guid(task).map_or_else(|| task.name_any(), str::to_owned),
         domain: task.spec.domain.clone().unwrap_or_default(),
         created_at: created_at(task),
         updated_at: updated_at(task, &marks, end),
