@@ -86,7 +86,7 @@ pub struct Marks {
     pub updated_at: Option<i64>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands over a reference.
+// serde hands over a reference.
 fn is_zero(number: &i32) -> bool {
     *number == 0
 }
