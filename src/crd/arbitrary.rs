@@ -73,7 +73,6 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
             function_ref: Some(FunctionRef { name, version }),
             function: None,
             external: None,
-            actions: None,
             input: run.0,
             capabilities: run.1,
             timeout: run.2,
