@@ -6,6 +6,7 @@
 // Helpers of tests may fail like tests; clippy.toml spares only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod actions;
 mod capabilities;
 mod dialects;
 mod disruptive;

@@ -135,6 +135,7 @@ fn record(code: i32) -> String {
         },
         result: Some(kept),
         progress: None,
+        failure: None,
     };
     findings.record(MESSAGE_LIMIT, "hollow", false).encode()
 }

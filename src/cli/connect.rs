@@ -12,6 +12,7 @@ use kube::{
     config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
+use super::shallow;
 use crate::crd::{Function, Task};
 
 /// Longest wait for a connection; the answer itself may take longer (watches, logs).
@@ -101,7 +102,7 @@ impl ClusterArgs {
         // its own backoff per object.
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|source| Error::Client(source.into()))?;
+        let client = shallow::client(config).map_err(|source| Error::Client(source.into()))?;
         Ok((client, namespace))
     }
 

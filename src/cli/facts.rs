@@ -56,7 +56,11 @@ fn identity(page: &mut Page, task: &Task) {
         .external
         .as_ref()
         .map(|external| format!("external, by {}", external.processor));
-    page.fact("Function", reference.or(inline).or(external));
+    let actions = spec
+        .actions
+        .as_ref()
+        .map(|actions| format!("actions, image {}", actions.container.image));
+    page.fact("Function", reference.or(inline).or(external).or(actions));
     let title = task.status.as_ref().and_then(|status| status.title.as_ref());
     page.fact("Title", title.or(spec.title.as_ref()));
     page.fact("Owner", spec.owner.as_ref());

@@ -22,6 +22,7 @@ pub mod plane;
 mod result;
 mod rooms;
 mod run;
+mod shallow;
 mod signals;
 mod supervisor_image;
 mod table;
@@ -63,6 +64,9 @@ enum Command {
     Facade(Box<facade::Args>),
     /// Run a command in a container and leave the evidence of it (the controller writes this into pods)
     Runner(SuperviseArgs),
+    /// Carry out one action of a Task (the supervisor starts this)
+    #[command(hide = true)]
+    Step,
     /// Copy this executable to a path (the init container that brings the supervisor into pods runs this)
     Install(install::Args),
     /// Print the CustomResourceDefinitions, write them to a folder, or put them into a cluster
@@ -85,6 +89,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Controller(args) => finish(server(controller::run(*args))),
         Command::Facade(args) => finish(server(facade::run(*args))),
         Command::Runner(args) => runner::run(args),
+        Command::Step => runner::actions::step::run(),
         Command::Install(args) => finish(Some(install::run(&args))),
         Command::Crds(args) => finish(client(crds::run(args))),
     }

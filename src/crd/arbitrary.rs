@@ -73,6 +73,7 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
             function_ref: Some(FunctionRef { name, version }),
             function: None,
             external: None,
+            actions: None,
             input: run.0,
             capabilities: run.1,
             timeout: run.2,
@@ -120,6 +121,42 @@ fn callback() -> BoxedStrategy<Callback> {
                 }
             },
         )
+        .boxed()
+}
+
+/// Actions in a container.
+pub fn actions() -> BoxedStrategy<Actions> {
+    let run =
+        (text1(), vec(text(), 0..3)).prop_map(|(path, args)| json!({"run": {"path": path, "args": args}}));
+    let tree = run.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 1..3).prop_map(|actions| json!({"serial": {"actions": actions}})),
+            inner.prop_map(|action| json!({"timeout": {"after": "1s", "action": action}})),
+        ]
+    });
+    let times = (of(duration()), of(duration()));
+    (
+        container(),
+        tree,
+        of(text1()),
+        of(text1()),
+        of(pod_options()),
+        times,
+    )
+        .prop_map(|(container, tree, log_source, result_file, pod, times)| Actions {
+            container: Container {
+                command: Vec::new(),
+                args: Vec::new(),
+                ..container
+            },
+            action: tree.as_object().cloned().unwrap_or_default(),
+            log_source,
+            result_file,
+            logs: None,
+            pending_timeout: times.0,
+            ttl_after_finished: times.1,
+            pod,
+        })
         .boxed()
 }
 

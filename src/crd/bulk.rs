@@ -2,7 +2,7 @@
 
 use super::Task;
 
-/// Drops bodies, headers and the log from a Task that is kept in memory; their sizes stay.
+/// Drops bodies, headers, the tree of actions and the log from a Task that is kept in memory; their sizes stay.
 pub fn drop_bulk(task: &mut Task) {
     task.metadata.managed_fields = None;
     if let Some(annotations) = &mut task.metadata.annotations {
@@ -12,6 +12,9 @@ pub fn drop_bulk(task: &mut Task) {
         input.body = None;
         input.body_base64 = None;
         input.headers.clear();
+    }
+    if let Some(actions) = &mut task.spec.actions {
+        actions.action.clear();
     }
     let Some(status) = &mut task.status else {
         return;

@@ -3,6 +3,7 @@
 //! Doc comments on fields become the descriptions that `kubectl explain` prints; notes for developers are plain
 //! comments. Optional fields are skipped when absent, so that a value that was read and written again is unchanged.
 
+mod actions;
 mod bulk;
 mod callback;
 pub mod change;
@@ -14,6 +15,11 @@ mod quantity;
 mod status;
 mod task;
 
+pub use actions::{
+    Action, ActionGroup, Actions, ActionsError, Checksum, ChecksumAlgorithm, DEFAULT_LOG_SOURCE,
+    DownloadAction, EmitProgressAction, MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES,
+    RunAction, TimeoutAction, TryAction, UploadAction, Variable,
+};
 pub use bulk::drop_bulk;
 pub use callback::{Callback, CallbackPolicy, CallbackRetry, CallbackState, CallbackStatus, SecretKeyRef};
 pub use container::{

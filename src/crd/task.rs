@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Callback, Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
+use super::{Actions, Callback, Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
 
 /// One execution of a Function.
 #[derive(Clone, Debug, Default, PartialEq, CustomResource, Deserialize, Serialize, KubeSchema)]
@@ -43,8 +43,8 @@ use super::{Callback, Capabilities, Duration, FunctionSpec, Retry, TaskStatus};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.functionRef) ? 1 : 0) + (has(self.__function__) ? 1 : 0) + (has(self.external) ? 1 : 0) == 1")
-        .message("exactly one of functionRef, function and external must be set"),
+    validation = Rule::new("(has(self.functionRef) ? 1 : 0) + (has(self.__function__) ? 1 : 0) + (has(self.external) ? 1 : 0) + (has(self.actions) ? 1 : 0) == 1")
+        .message("exactly one of functionRef, function, external and actions must be set"),
     validation = Rule::new(unchanged(&FIXED_FIELDS)).message("the spec of a Task is immutable, except cancel and priority"),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("cancel cannot be taken back"),
@@ -59,6 +59,9 @@ pub struct TaskSpec {
     /// Present: no pod; progress and end are reported from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
+    /// Actions that are run in one container, as a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<Actions>,
     /// What the container is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Input>,
@@ -112,10 +115,11 @@ pub struct TaskSpec {
 }
 
 /// Every field of a Task's spec but `cancel` and `priority`.
-const FIXED_FIELDS: [&str; 15] = [
+const FIXED_FIELDS: [&str; 16] = [
     "functionRef",
     "function",
     "external",
+    "actions",
     "input",
     "capabilities",
     "timeout",

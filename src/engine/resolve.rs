@@ -10,9 +10,10 @@ use super::http::check_proxied;
 use crate::{
     chain::chain,
     crd::{
-        Capabilities, Container, Dispatch, FunctionSpec, Http, Input, MAX_BODY_BYTES, PodOptions,
-        ResultSource, Retry, RetryOn, TaskSpec,
+        Action, Actions, ActionsError, Capabilities, Container, Dispatch, FunctionSpec, Http, Input,
+        MAX_BODY_BYTES, PodOptions, ResultSource, Retry, RetryOn, TaskSpec,
     },
+    handover::plan::Plan,
 };
 
 /// Run time limit where neither Task nor Function gives one.
@@ -45,6 +46,8 @@ pub struct Run {
     pub volumes: Vec<Volume>,
     /// What the container is given.
     pub input: RunInput,
+    /// Actions that the supervisor runs in place of a command.
+    pub plan: Option<Plan>,
     /// What the engine must know for as long as the pod lives.
     pub facts: Facts,
 }
@@ -74,6 +77,9 @@ pub struct Facts {
     pub http: Option<Http>,
     /// True where the container runs under the supervisor.
     pub supervised: bool,
+    /// True where it runs actions in place of a command.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub actions: bool,
     /// Where the result is found.
     pub result_from: ResultSource,
     /// File of the result, with `File`.
@@ -169,6 +175,12 @@ pub enum SpecError {
     /// A request that the API server would not pass on as it is.
     #[error("http.dispatch: ApiProxy: {0}")]
     Proxied(String),
+    /// A tree of actions that cannot be read.
+    #[error("spec.actions.{0}")]
+    Actions(ActionsError),
+    /// There is no command that could take arguments.
+    #[error("input.args go to a command, and there is none: put them into the actions that run programs")]
+    ActionsTakeNoArgs,
     /// A volume that core/v1 does not know.
     #[error("pod.volumes[{index}] is no volume of core/v1: {why}")]
     Volume {
@@ -184,8 +196,39 @@ pub enum SpecError {
 /// # Errors
 /// [`SpecError`] where the pair cannot run as written.
 pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> Result<Run, SpecError> {
+    together(task, function, name, supervised(function)?)
+}
+
+/// Puts a Task and its actions together.
+///
+/// # Errors
+/// [`SpecError`] where they cannot run as written.
+pub fn resolve_actions(task: &TaskSpec, actions: &Actions) -> Result<Run, SpecError> {
+    // The supervisor reads the tree again; what it would refuse shall not get that far.
+    Action::read(&actions.action).map_err(SpecError::Actions)?;
+    if task.input.as_ref().is_some_and(|input| !input.args.is_empty()) {
+        return Err(SpecError::ActionsTakeNoArgs);
+    }
+    let mut run = together(task, &actions.function(), None, true)?;
+    if actions.result_file.is_none() {
+        // A file without a path: no result. The log of actions is no result of theirs.
+        run.facts.result_from = ResultSource::File;
+    }
+    run.facts.actions = true;
+    run.plan = Some(Plan {
+        action: actions.action.clone(),
+        log_source: actions.log_source.clone(),
+    });
+    Ok(run)
+}
+
+fn together(
+    task: &TaskSpec,
+    function: &FunctionSpec,
+    name: Option<&str>,
+    supervised: bool,
+) -> Result<Run, SpecError> {
     let input = task.input.clone().unwrap_or_default();
-    let supervised = supervised(function)?;
     let result = function.result.clone().unwrap_or_default();
     let default_source = if supervised {
         ResultSource::Stdout
@@ -218,6 +261,7 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
             ..http.clone()
         }),
         supervised,
+        actions: false,
         result_from,
         result_path: result.path,
         result_limit: result.limit.unwrap_or(DEFAULT_RESULT_LIMIT),
@@ -249,6 +293,7 @@ pub fn resolve(task: &TaskSpec, function: &FunctionSpec, name: Option<&str>) -> 
         volumes: volumes(&pod)?,
         pod,
         input: decode(input)?,
+        plan: None,
         facts,
     })
 }

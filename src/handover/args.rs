@@ -147,8 +147,11 @@ pub struct SuperviseArgs {
     /// Copy the input files of FROM to TO and decode body.base64 to body on the way
     #[arg(long, value_name = "FROM:TO")]
     pub decode_input: Option<DecodeInput>,
+    /// A file with a tree of actions to run, in place of a command
+    #[arg(long, value_name = "PATH", conflicts_with = "command")]
+    pub actions: Option<PathBuf>,
     /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "actions", value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
@@ -164,7 +167,17 @@ impl SuperviseArgs {
             termination_message: PathBuf::from(TERMINATION_MESSAGE_PATH),
             termination_message_limit: TERMINATION_MESSAGE_LIMIT,
             decode_input: None,
+            actions: None,
             command,
+        }
+    }
+
+    /// The defaults, for the actions in the file `plan`: no result.
+    pub fn actions(plan: impl Into<PathBuf>) -> Self {
+        Self {
+            result: ResultFrom::None,
+            actions: Some(plan.into()),
+            ..Self::new(Vec::new())
         }
     }
 
@@ -190,6 +203,14 @@ impl SuperviseArgs {
                 .as_ref()
                 .map(|pair| format!("--decode-input={pair}")),
         );
+        args.extend(
+            self.actions
+                .as_ref()
+                .map(|plan| format!("--actions={}", plan.display())),
+        );
+        if self.actions.is_some() {
+            return args;
+        }
         args.push("--".to_owned());
         args.extend(self.command.iter().cloned());
         args
@@ -301,10 +322,13 @@ mod tests {
             path in any::<String>().prop_filter("empty", |p| !p.is_empty()),
             limit in MIN_TERMINATION_MESSAGE_LIMIT..usize::MAX,
             decode in proptest::option::of((mount(), mount())),
+            actions in proptest::option::of("/[ -~]{1,20}"),
             command in proptest::collection::vec(any::<String>(), 1..6),
         ) -> SuperviseArgs {
             SuperviseArgs {
-                result, result_limit, log_limit, timeout, grace, command,
+                result, result_limit, log_limit, timeout, grace,
+                command: if actions.is_some() { Vec::new() } else { command },
+                actions: actions.map(PathBuf::from),
                 termination_message: path.into(),
                 termination_message_limit: limit,
                 decode_input: decode.map(|(from, to)| DecodeInput::new(from, to).unwrap()),

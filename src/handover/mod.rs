@@ -7,9 +7,11 @@
 //! - [`progress`]: lines by which a command reports how far it is.
 //! - [`record`]: the JSON that the supervisor leaves in the termination message, and the evidence in it.
 //! - [`continuation`]: marked lines at the end of stdout for what did not fit into the record.
+//! - [`plan`]: actions that are run in place of a command.
 
 pub mod args;
 pub mod continuation;
+pub mod plan;
 pub mod progress;
 pub mod record;
 

@@ -17,6 +17,8 @@ pub const VERSION: u32 = 1;
 
 /// JSON bytes of the sentence of [`Outcome::NotStarted`].
 const MAX_MESSAGE: usize = 700;
+/// JSON bytes of [`Record::failure`]. Diego cuts such texts at 1024 bytes.
+const MAX_FAILURE: usize = 1100;
 /// JSON bytes of [`Content::problem`].
 const MAX_PROBLEM: usize = 400;
 /// JSON bytes of [`Body::Lost`].
@@ -47,6 +49,9 @@ pub struct Record {
     /// The last progress line, if it fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// Why the actions failed, where actions were run and failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The marked lines, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continuation: Option<Continuation>,
@@ -161,6 +166,8 @@ pub struct Findings {
     pub log: Kept,
     /// The last progress line.
     pub progress: Option<Progress>,
+    /// Why the actions failed, where actions were run and failed.
+    pub failure: Option<String>,
 }
 
 /// Bytes that were kept of a result or a log.
@@ -230,6 +237,7 @@ impl Findings {
             if let Some(result) = &mut record.result {
                 result.problem = None;
             }
+            record.failure = record.failure.map(|failure| bounded(&failure, MAX_PROBLEM));
         }
         record
     }
@@ -285,6 +293,10 @@ impl Findings {
             result: result.map(|(kept, body)| kept.content(body)),
             log: self.log.content(log),
             progress: None,
+            failure: self
+                .failure
+                .as_deref()
+                .map(|failure| bounded(failure, MAX_FAILURE)),
             continuation: follows.then(|| Continuation::new(nonce, joint, outside_log, outside_result)),
         }
     }

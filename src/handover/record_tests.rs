@@ -37,6 +37,7 @@ fn findings(result: &[u8], log: &[u8]) -> Findings {
         }),
         log: kept(log),
         progress: None,
+        failure: None,
     }
 }
 
@@ -92,10 +93,12 @@ prop_compose! {
         log in any_kept(),
         bytes in (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()),
         title in option::of(".{0,256}"),
+        failure in option::of(prop_oneof![".{0,40}", "\\PC{900,1500}", "[\n\"]{900,1500}"]),
     ) -> Findings {
         let time = |millis| Timestamp::from_millisecond(millis).unwrap();
         let stream = |count| Stream { bytes: count, sha256: sha256_hex(b""), held_open: bytes.3, dropped: bytes.2 };
         Findings {
+            failure: failure.filter(|_| !matches!(outcome, Outcome::NotStarted { .. })),
             outcome, result, log: Kept { problem: None, sha256: None, ..log },
             started_at: times.0.map(time), finished_at: time(times.1),
             stdout: stream(bytes.0), stderr: stream(bytes.1),

@@ -5,6 +5,9 @@
 //! what does not fit ([`crate::handover`]). One thread around poll(2): signals arrive through a signalfd, nothing
 //! blocks for longer than the next deadline, and memory is bounded by the limits of result and log tail.
 //!
+//! Where it is given a tree of actions in place of a command ([`actions`]), each of them is a process of its own in the
+//! same loop, and the exit code is that of the process that failed, or 1.
+//!
 //! Its exit code is that of the command. What else it can be, it shares with shells and timeout(1):
 //!
 //! | code | meaning |
@@ -16,7 +19,9 @@
 //! | 126 | the command was found but cannot be run |
 //! | 127 | the command was not found |
 
+pub mod actions;
 mod capture;
+mod ending;
 mod input;
 mod leave;
 mod lines;
@@ -49,10 +54,11 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 /// Takes the process over: it handles signals, and ends whatever else the process has as children. Relies on
 /// SIGPIPE being ignored, as Rust's runtime does it.
 pub fn run(args: SuperviseArgs) -> ExitCode {
-    let outcome = match supervise::run(&args) {
-        Ok(outcome) => outcome,
-        Err(failure) => not_started(&args, &failure),
+    let ended = match &args.actions {
+        Some(plan) => actions::run(&args, plan),
+        None => supervise::run(&args),
     };
+    let outcome = ended.unwrap_or_else(|failure| not_started(&args, &failure));
     ExitCode::from(exit_code(&outcome))
 }
 
@@ -92,6 +98,7 @@ fn nothing_ran(failure: &NotStarted) -> Findings {
         result: None,
         log: Kept::default(),
         progress: None,
+        failure: None,
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    fn new(which: Which) -> io::Result<Self> {
+    pub(super) fn new(which: Which) -> io::Result<Self> {
         let fd = match which {
             Which::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
             Which::Stderr => io::stderr().as_fd().try_clone_to_owned()?,

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
 
+use super::actions::PlanError;
 use super::input::InputError;
 use super::{EXIT_NOT_FOUND, EXIT_NOT_RUNNABLE, EXIT_SUPERVISOR};
 
@@ -44,13 +45,15 @@ pub(super) enum NotStarted {
     Prepare(#[source] io::Error),
     #[error(transparent)]
     Input(#[from] InputError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
 }
 
 impl NotStarted {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::NotInPath { .. } | Self::NoSuchFile { .. } => EXIT_NOT_FOUND,
-            Self::NoCommand | Self::Prepare(_) | Self::Input(_) => EXIT_SUPERVISOR,
+            Self::NoCommand | Self::Prepare(_) | Self::Input(_) | Self::Plan(_) => EXIT_SUPERVISOR,
             _ => EXIT_NOT_RUNNABLE,
         }
     }
@@ -68,7 +71,8 @@ pub(super) fn start(command: &[String]) -> Result<Child, NotStarted> {
     child.spawn().map_err(|error| explain(program, error))
 }
 
-fn explain(program: &str, error: io::Error) -> NotStarted {
+/// Why `program` was not started.
+pub(super) fn explain(program: &str, error: io::Error) -> NotStarted {
     let command = program.to_owned();
     if let Err(directory) = std::env::current_dir() {
         return NotStarted::WorkingDirectory {

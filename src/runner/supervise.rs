@@ -3,7 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -17,12 +17,9 @@ use super::pass::{Lane, readable, wait};
 use super::signals::{Signals, is_stop};
 use super::start::{NotStarted, start};
 use super::timeline::{Cause, Due, Timeline};
-use super::{input, leave};
+use super::{ending, input, leave};
 use crate::handover::args::{ResultFrom, SuperviseArgs};
-use crate::handover::record::{Ended, Findings, Outcome, Record, Stream};
-
-/// How long to look for processes that outlived the command.
-const SWEEP: Duration = Duration::from_millis(500);
+use crate::handover::record::{Ended, Findings, Outcome, Stream};
 
 /// Runs the command and leaves the evidence, unless it cannot be started.
 pub(super) fn run(args: &SuperviseArgs) -> Result<Outcome, NotStarted> {
@@ -191,28 +188,13 @@ impl Run {
         waits.min()
     }
 
-    /// Ends what outlived the command: the run ends with it. As process 1 we would take them along anyway;
-    /// elsewhere they would be left behind. And nobody should write between the lines that follow.
+    /// Ends what outlived the command.
     fn sweep(&mut self) {
         let _ = killpg(self.pid, Signal::SIGKILL);
-        let until = Instant::now() + SWEEP;
-        loop {
-            self.reap();
-            // Orphans of ended orphans come to us in turn. Without /proc they are left alone.
-            let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-            let pids: Vec<i32> = children
-                .split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect();
-            if pids.is_empty() || Instant::now() >= until {
-                return;
-            }
-            for pid in pids {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            wait(&mut [readable(self.signals.as_fd())], Some(until));
-            self.forward();
-        }
+        let Self {
+            signals, timeline, ..
+        } = self;
+        ending::sweep(signals, timeline, reap_all);
     }
 
     fn leave(mut self, args: &SuperviseArgs, started_at: Timestamp) -> Outcome {
@@ -235,13 +217,22 @@ impl Run {
             result: result.or_else(|| leave::result(args)),
             log,
             progress,
+            failure: None,
         };
         // Drawn only now, when nothing the command wrote is under way any more.
         let nonce = uuid::Uuid::new_v4().simple().to_string();
         let mut record = findings.record(args.termination_message_limit, &nonce, out.sink.ends_mid_line());
         // First the record, then the lines it speaks of: if we are killed in between, it is known what is missing.
         leave::record(args, &record);
-        if let Err(why) = self.write_lines(&record, &findings) {
+        let [out, _] = &mut self.lanes;
+        let written = ending::write_lines(
+            &mut out.sink,
+            &mut self.signals,
+            &mut self.timeline,
+            &record,
+            &findings,
+        );
+        if let Err(why) = written {
             record.continuation_lost(why);
             leave::record(args, &record);
         }
@@ -262,40 +253,15 @@ impl Run {
         };
         (outcome, finished_at)
     }
+}
 
-    /// Writes the marked lines, waiting for a slow reader within bounds.
-    fn write_lines(&mut self, record: &Record, findings: &Findings) -> Result<(), &'static str> {
-        let Some(continuation) = &record.continuation else {
-            return Ok(());
-        };
-        let result = findings.result.as_ref().map_or(&[][..], |kept| &kept.bytes);
-        let waiting_since = Instant::now();
-        for line in continuation.lines(&findings.log.bytes, result) {
-            let mut rest = line.as_bytes();
-            while !rest.is_empty() {
-                let sink = &mut self.lanes[0].sink;
-                let taken = sink.offer(rest);
-                rest = rest.get(taken..).unwrap_or_default();
-                if let Some(why) = sink.closed() {
-                    return Err(why);
-                }
-                if rest.is_empty() {
-                    break;
-                }
-                let until = self.timeline.stall_until(sink.moved().max(waiting_since));
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    sink.give_up();
-                    continue;
-                }
-                wait(
-                    &mut [self.lanes[0].sink.poll_fd(), readable(self.signals.as_fd())],
-                    until,
-                );
-                self.forward();
-            }
-        }
-        Ok(())
-    }
+/// Takes the ends of whatever has ended. Not while anybody waits for a child by its number.
+pub(super) fn reap_all() {
+    // Ended by a signal that has no name here is an error, and the end is taken all the same.
+    while !matches!(
+        waitpid(None, Some(WaitPidFlag::WNOHANG)),
+        Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD)
+    ) {}
 }
 
 fn lanes(child: &mut Child) -> std::io::Result<[Lane; 2]> {

@@ -60,6 +60,13 @@ fn all_examples_end_as_they_say() {
     let copy = ended(&dev, "copy-two");
     assert_eq!(copy["status"]["result"]["body"], "2 files copied\n");
     assert_eq!(copy["status"]["progress"]["percent"], 100);
+    let build = ended(&dev, "build");
+    assert_eq!(build["status"]["result"]["body"], "1.2.3\n", "{build}");
+    let log = build["status"]["logs"]["tail"].as_str().unwrap();
+    assert!(
+        log.contains("[LINT] linted\n") && log.ends_with("\npacked\n"),
+        "{log}"
+    );
     let inline = ended(&dev, "inline");
     let year = inline["status"]["result"]["body"]
         .as_str()

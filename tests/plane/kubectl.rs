@@ -73,7 +73,7 @@ fn an_invalid_object_is_refused_with_the_rule_it_breaks() {
     assert_eq!(ran.code, Some(1));
     assert!(
         ran.stderr
-            .contains("exactly one of functionRef, function and external must be set"),
+            .contains("exactly one of functionRef, function, external and actions must be set"),
         "{}",
         ran.stderr
     );

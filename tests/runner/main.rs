@@ -3,8 +3,10 @@
 // Helpers of tests may fail like tests; clippy.toml spares only the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod actions;
 mod endings;
 mod streams;
+mod transfers;
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;

@@ -330,6 +330,11 @@ async fn a_function_without_a_container_is_refused() {
             json!({"external": {}}),
             "spec.external.processor: Required value",
         ),
+        (
+            Kind::Task,
+            json!({"actions": {"container": {"image": "i"}}}),
+            "spec.actions.action: Required value",
+        ),
     ] {
         let wanted = format!(
             "{}.errand.dev \"x\" is invalid: [{missing}, {NOT_CHECKED}]",

@@ -105,8 +105,13 @@ fn valid() -> impl Strategy<Value = (Kind, Value)> {
         spec.function = Some(function);
         (Kind::Task, json!(spec))
     });
+    let actions = (arbitrary::task_spec(), arbitrary::actions()).prop_map(|(mut spec, actions)| {
+        spec.function_ref = None;
+        spec.actions = Some(actions);
+        (Kind::Task, json!(spec))
+    });
     let function = arbitrary::function_spec().prop_map(|spec| (Kind::Function, json!(spec)));
-    prop_oneof![reference, inline, function]
+    prop_oneof![reference, inline, actions, function]
 }
 
 #[test]
@@ -138,6 +143,9 @@ fn json_value() -> impl Strategy<Value = Value> {
                 "metadata",
                 "labels",
                 "functionRef",
+                "actions",
+                "action",
+                "run",
                 "from",
                 "File",
                 "path",

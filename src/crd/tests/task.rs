@@ -13,15 +13,16 @@ fn a_task_names_exactly_one_way_to_run() {
         ("functionRef", json!({"name": "f"})),
         ("function", json!({"container": {"image": "i"}})),
         ("external", json!({"processor": "p"})),
+        ("actions", json!({"container": {"image": "i"}, "action": {}})),
     ];
-    for chosen in 0..8_usize {
-        let taken = (0..3).filter(|way| chosen & (1 << way) != 0);
+    for chosen in 0..16_usize {
+        let taken = (0..4).filter(|way| chosen & (1 << way) != 0);
         let spec: serde_json::Map<_, _> = taken
             .map(|way| (ways[way].0.to_owned(), ways[way].1.clone()))
             .collect();
         let wanted: &[&str] = match spec.len() {
             1 => &[],
-            _ => &["spec: exactly one of functionRef, function and external must be set"],
+            _ => &["spec: exactly one of functionRef, function, external and actions must be set"],
         };
         let spec = Value::Object(spec);
         assert_eq!(sentences(task(&spec).validate_cel()), wanted, "{spec}");
@@ -31,6 +32,7 @@ fn a_task_names_exactly_one_way_to_run() {
 /// Every field that may not change, with two values that it may have.
 fn fixed_fields() -> Vec<(&'static str, Value, Value)> {
     let function = |image: &str| json!({"container": {"image": image}});
+    let actions = |path: &str| json!({"container": {"image": "i"}, "action": {"try": {"action": {"run": {"path": path}}}}});
     vec![
         (
             "functionRef",
@@ -39,6 +41,7 @@ fn fixed_fields() -> Vec<(&'static str, Value, Value)> {
         ),
         ("function", function("a"), function("b")),
         ("external", json!({"processor": "a"}), json!({"processor": "b"})),
+        ("actions", actions("a"), actions("b")),
         (
             "input",
             json!({"headers": {"a": "1"}}),
@@ -68,7 +71,7 @@ fn fixed_fields() -> Vec<(&'static str, Value, Value)> {
 
 /// A spec with `field` as it is given, and another way to run where that is taken away.
 fn with(field: &str, value: Option<&Value>) -> Value {
-    let sources = ["functionRef", "function", "external"];
+    let sources = ["functionRef", "function", "external", "actions"];
     let mut spec = match (field, value) {
         ("external", _) => json!({"functionRef": {"name": "f"}}),
         _ => json!({"external": {"processor": "p"}}),
@@ -153,6 +156,23 @@ fn a_cancel_stays_and_a_priority_changes_freely() {
             "{old} to {new}"
         );
     }
+}
+
+#[test]
+fn the_container_of_actions_has_no_command_of_its_own() {
+    let with = |field: &str| {
+        let mut actions = json!({"container": {"image": "i"}, "action": {}});
+        actions["container"][field] = json!(["x"]);
+        sentences(task(&json!({"actions": actions})).validate_cel())
+    };
+    let refusal = ["spec.actions.container: actions say what runs: leave command and args out"];
+    assert_eq!(
+        (with("command"), with("args")),
+        (
+            refusal.map(str::to_owned).to_vec(),
+            refusal.map(str::to_owned).to_vec()
+        )
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The pod of one attempt. Pure: a [`Run`] in, a Pod out.
 
+mod actions;
 mod input;
 mod needs;
 
@@ -55,11 +56,12 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 pub enum BuildError {
     /// The input of a command function travels in annotations of its pod.
     #[error(
-        "query, headers, contentType and body of the input need {input} bytes as annotations of the pod (a body that is \
-         not UTF-8 a third more than it has) and pod.annotations {given}; together at most {limit} are possible"
+        "query, headers, contentType and body of the input, and the actions, need {input} bytes as annotations of the pod \
+         (a body that is not UTF-8 a third more than it has) and pod.annotations {given}; together at most {limit} are \
+         possible"
     )]
     Annotations {
-        /// Bytes of the input and of what the engine must know of the run.
+        /// Bytes of the input, of the actions and of what the engine must know of the run.
         input: usize,
         /// Bytes of the Function's own annotations.
         given: usize,
@@ -109,6 +111,10 @@ pub fn build(
     volumes.extend(mount.volumes());
     let mut mounts = run.container.volume_mounts.clone();
     mounts.extend(mount.mounts());
+    if run.plan.is_some() {
+        volumes.push(actions::volume());
+        mounts.push(actions::mount());
+    }
     let mut init_containers = Vec::new();
     if run.facts.supervised {
         let (volume, init) = deliver(runner, delivery, &run.capabilities);
@@ -183,6 +189,7 @@ fn annotations(run: &Run, mount: &InputMount) -> Result<BTreeMap<String, String>
     let facts = serde_json::to_string(&run.facts).unwrap_or_default();
     let mut annotations: BTreeMap<String, String> = mount.annotations().collect();
     annotations.insert(ANNOTATION_FACTS.into(), facts);
+    annotations.extend(run.plan.as_ref().map(actions::annotation));
     let size = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum();
     let (input, given): (usize, usize) = (size(&annotations), size(&run.pod.annotations));
     if input + given > MAX_ANNOTATIONS {
@@ -261,7 +268,10 @@ fn supervise(run: &Run, mount: &InputMount, args: Vec<String>) -> Vec<String> {
         timeout: Some(facts.timeout()),
         grace: facts.grace(),
         decode_input,
-        ..SuperviseArgs::new(run.container.command.iter().cloned().chain(args).collect())
+        ..match &run.plan {
+            Some(_) => SuperviseArgs::actions(actions::PATH),
+            None => SuperviseArgs::new(run.container.command.iter().cloned().chain(args).collect()),
+        }
     };
     [BIN.to_owned(), "runner".to_owned()]
         .into_iter()

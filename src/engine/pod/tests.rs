@@ -2,7 +2,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{crd::FunctionSpec, engine::resolve::resolve};
+use crate::{
+    crd::FunctionSpec,
+    engine::resolve::{resolve, resolve_actions},
+};
 
 fn runner() -> Runner {
     Runner {
@@ -293,7 +296,56 @@ fn more_input_than_a_pod_can_carry_is_refused_with_the_sizes() {
             limit: 262_144
         }
         .to_string(),
-        "query, headers, contentType and body of the input need 175152 bytes as annotations of the pod (a body that is \
-         not UTF-8 a third more than it has) and pod.annotations 86993; together at most 262144 are possible"
+        "query, headers, contentType and body of the input, and the actions, need 175152 bytes as annotations of the pod \
+         (a body that is not UTF-8 a third more than it has) and pod.annotations 86993; together at most 262144 are \
+         possible"
+    );
+}
+
+#[test]
+fn actions_travel_in_an_annotation_and_the_supervisor_reads_them_from_a_file() {
+    let task: Task = serde_json::from_value(json!({
+        "apiVersion": "errand.dev/v1alpha1", "kind": "Task",
+        "metadata": {"name": "t", "namespace": "ns", "uid": "u"},
+        "spec": {
+            "actions": {
+                "container": {"image": "busybox", "env": [{"name": "A", "value": "$(B)"}]},
+                "action": {"run": {"path": "echo", "args": ["$(A)"]}}, "logSource": "APP", "resultFile": "/r$(A)",
+            },
+            "timeout": "90s",
+        },
+    }))
+    .unwrap();
+    let run = resolve_actions(&task.spec, task.spec.actions.as_ref().unwrap()).unwrap();
+    let pod = serde_json::to_value(build(&task, &run, 1, &runner(), Delivery::ImageVolume).unwrap()).unwrap();
+    let plan = r#"{"action":{"run":{"path":"echo","args":["$(A)"]}},"logSource":"APP"}"#;
+    assert_eq!(pod["metadata"]["annotations"]["errand.dev/actions"], plan);
+    let container = &pod["spec"]["containers"][0];
+    let command = json!([
+        "/errand/bin/errand",
+        "runner",
+        "--result=file:/r$$(A)",
+        "--result-limit=51200",
+        "--log-limit=65536",
+        "--grace=30s",
+        "--termination-message=/dev/termination-log",
+        "--termination-message-limit=4096",
+        "--timeout=90s",
+        "--actions=/errand/actions/plan.json",
+    ]);
+    assert_eq!(
+        (&container["command"], &container["args"]),
+        (&command, &Value::Null)
+    );
+    let mounts = json!([
+        {"name": "errand-actions", "mountPath": "/errand/actions", "readOnly": true},
+        {"name": "errand-bin", "mountPath": "/errand/bin", "readOnly": true},
+    ]);
+    assert_eq!(container["volumeMounts"], mounts);
+    let item =
+        json!({"path": "plan.json", "fieldRef": {"fieldPath": "metadata.annotations['errand.dev/actions']"}});
+    assert_eq!(
+        pod["spec"]["volumes"][0],
+        json!({"name": "errand-actions", "downwardAPI": {"items": [item]}})
     );
 }

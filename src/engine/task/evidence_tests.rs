@@ -5,6 +5,7 @@ fn facts(limit: i64) -> Facts {
     Facts {
         http: None,
         supervised: false,
+        actions: false,
         result_from: ResultSource::Log,
         result_path: None,
         result_limit: limit,

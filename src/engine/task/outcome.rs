@@ -30,6 +30,8 @@ pub enum Reason {
     Completed,
     /// The container exited with another code, or was ended by a signal.
     ExitCode,
+    /// An action of the Task failed.
+    ActionFailed,
     /// The container used more memory than its limit.
     OutOfMemory,
     /// The run time limit passed.
@@ -60,6 +62,8 @@ pub enum Reason {
     FunctionNotFound,
     /// Task and Function together cannot run as written.
     InvalidSpec,
+    /// The actions cannot be read.
+    InvalidActions,
     /// The API server refused the pod.
     PodRefused,
     /// The HTTP function did not answer properly.
@@ -76,6 +80,7 @@ impl Reason {
         match self {
             Self::Completed => "Completed",
             Self::ExitCode => "ExitCode",
+            Self::ActionFailed => "ActionFailed",
             Self::OutOfMemory => "OOMKilled",
             Self::TimedOut => "TimedOut",
             Self::PendingTimedOut => "PendingTimedOut",
@@ -91,6 +96,7 @@ impl Reason {
             Self::Cancelled => "Cancelled",
             Self::FunctionNotFound => "FunctionNotFound",
             Self::InvalidSpec => "InvalidSpec",
+            Self::InvalidActions => "InvalidActions",
             Self::PodRefused => "PodRefused",
             Self::NoAnswer => "NoAnswer",
             Self::DispatchInterrupted => "DispatchInterrupted",
@@ -122,6 +128,7 @@ impl Reason {
             // An interrupted dispatch is the platform's doing, but another attempt would send a second request. Only a
             // policy that repeats what has failed says that this may be.
             Self::ExitCode
+            | Self::ActionFailed
             | Self::OutOfMemory
             | Self::StartFailed
             | Self::NoAnswer
@@ -131,6 +138,7 @@ impl Reason {
             | Self::Cancelled
             | Self::FunctionNotFound
             | Self::InvalidSpec
+            | Self::InvalidActions
             | Self::PodRefused
             | Self::ContainerConfigFailed
             | Self::Reported(_) => None,
@@ -144,8 +152,8 @@ impl Reason {
             Self::Reported(end) => return end.code(),
             Self::Cancelled => rpc::CANCELLED,
             // The outcome of an interrupted dispatch is not known. UNAVAILABLE would invite clients to repeat it.
-            Self::ExitCode | Self::DispatchInterrupted => rpc::UNKNOWN,
-            Self::InvalidSpec | Self::PodRefused => rpc::INVALID_ARGUMENT,
+            Self::ExitCode | Self::ActionFailed | Self::DispatchInterrupted => rpc::UNKNOWN,
+            Self::InvalidSpec | Self::InvalidActions | Self::PodRefused => rpc::INVALID_ARGUMENT,
             Self::TimedOut | Self::PendingTimedOut => rpc::DEADLINE_EXCEEDED,
             Self::FunctionNotFound | Self::ImagePullFailed => rpc::NOT_FOUND,
             Self::OutOfMemory | Self::Unschedulable | Self::Evicted | Self::PodRejected => {
@@ -196,7 +204,9 @@ impl Outcome {
 /// the Task's `spec.cancel` is set.
 pub fn of_end(view: &PodView, ended: &Ended, record: Option<&Record>, cancelled: bool) -> Outcome {
     let exit_code = ended.exit_code.or_else(|| record.and_then(exit_code));
+    let failure = record.and_then(|record| record.failure.as_deref());
     let outcome = by_platform(view, ended)
+        .map(|outcome| with_failure(outcome, failure))
         .or_else(|| record.map(|record| by_record(record, view, cancelled)))
         .unwrap_or_else(|| by_exit(view, ended, cancelled));
     Outcome { exit_code, ..outcome }
@@ -261,8 +271,46 @@ fn disrupted(view: &PodView) -> Option<Outcome> {
     Some(Outcome::new(reason, message.clone()))
 }
 
+/// What actions say of a lack of memory is more exact than what the node says.
+fn with_failure(outcome: Outcome, failure: Option<&str>) -> Outcome {
+    match failure {
+        Some(failure) if outcome.reason == Reason::OutOfMemory => Outcome {
+            message: failure.to_owned(),
+            ..outcome
+        },
+        _ => outcome,
+    }
+}
+
 fn by_record(record: &Record, view: &PodView, cancelled: bool) -> Outcome {
-    match &record.outcome {
+    match (&record.outcome, &record.failure) {
+        (Recorded::Ended(_), Some(failure)) => Outcome::new(Reason::ActionFailed, failure.clone()),
+        (Recorded::Ended(ProcessEnd::Code(0)), None) if runs_actions(view) => {
+            Outcome::new(Reason::Completed, "all actions succeeded")
+        }
+        (outcome, failure) => {
+            let outcome = by_process(outcome, view, cancelled);
+            match failure.as_deref().filter(|failure| !STOPPED.contains(failure)) {
+                // What stopped them is the reason; what they came to is told too.
+                Some(failure) => Outcome {
+                    message: format!("{}; the actions: {failure}", outcome.message),
+                    ..outcome
+                },
+                None => outcome,
+            }
+        }
+    }
+}
+
+/// What actions come to that were stopped, and nothing else.
+const STOPPED: [&str; 3] = ["", "cancelled", "exceeded graceful shutdown interval"];
+
+fn runs_actions(view: &PodView) -> bool {
+    view.facts.as_ref().is_some_and(|facts| facts.actions)
+}
+
+fn by_process(outcome: &Recorded, view: &PodView, cancelled: bool) -> Outcome {
+    match outcome {
         Recorded::Ended(ProcessEnd::Code(0)) => {
             Outcome::new(Reason::Completed, "the command exited with code 0")
         }

@@ -295,3 +295,44 @@ fn a_nodes_health_is_its_ready_condition() {
     assert_eq!(health(Some(&node("False"))), since);
     assert_eq!(health(None), NodeHealth::Gone);
 }
+
+#[test]
+fn actions_say_why_they_failed_and_what_stopped_them_comes_first() {
+    let outcome = |recorded: Value, failure: &str, terminated: Value, cancelled: bool| {
+        let (view, ended) = ended(json!({}), terminated);
+        let record = Record {
+            failure: Some(failure.to_owned()),
+            ..record(recorded)
+        };
+        let outcome = of_end(&view, &ended, Some(&record), cancelled);
+        (outcome.reason, outcome.message, outcome.exit_code)
+    };
+    let exit = |code: i32| json!({"exitCode": code, "reason": "Error"});
+    let failure = "APP: Exited with status 7";
+    assert_eq!(
+        outcome(json!({"ended": {"code": 7}}), failure, exit(7), false),
+        (Reason::ActionFailed, failure.to_owned(), Some(7))
+    );
+    let late = json!({"timedOut": {"code": 1}});
+    let limit = "the run time limit of 1m30s passed";
+    assert_eq!(outcome(late.clone(), "cancelled", exit(124), false).1, limit);
+    assert_eq!(
+        outcome(late, failure, exit(124), false),
+        (
+            Reason::TimedOut,
+            format!("{limit}; the actions: {failure}"),
+            Some(124)
+        )
+    );
+    let stopped = json!({"stopped": {"signal": 15, "ended": {"code": 1}}});
+    assert_eq!(
+        outcome(stopped, "cancelled", exit(1), true),
+        (Reason::Cancelled, "the Task was cancelled".to_owned(), Some(1))
+    );
+    let starved = json!({"exitCode": 137, "reason": "OOMKilled"});
+    let failure = "LOG: Exited with status 137 (out of memory)";
+    assert_eq!(
+        outcome(json!({"ended": {"code": 137}}), failure, starved, false),
+        (Reason::OutOfMemory, failure.to_owned(), Some(137))
+    );
+}

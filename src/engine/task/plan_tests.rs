@@ -32,6 +32,7 @@ fn facts() -> Facts {
     Facts {
         http: None,
         supervised: true,
+        actions: false,
         result_from: ResultSource::Stdout,
         result_path: None,
         result_limit: 1000,

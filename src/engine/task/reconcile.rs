@@ -259,7 +259,13 @@ fn ttl(ctx: &Context, task: &Task) -> Duration {
             .get(&ObjectRef::new(&name).within(&namespace))?;
         Some(function.spec.ttl_after_finished)
     };
+    let actions = task
+        .spec
+        .actions
+        .as_ref()
+        .map(|actions| actions.ttl_after_finished);
     inline
+        .or(actions)
         .or_else(named)
         .flatten()
         .map_or(DEFAULT_TTL, |ttl| ttl.get())

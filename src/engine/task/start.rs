@@ -21,7 +21,8 @@ use crate::{
     crd::{Function, FunctionSpec, Phase, Task, TaskStatus},
     engine::{
         context::{CallError, Context},
-        pod, resolve,
+        pod,
+        resolve::{self, Run, SpecError},
     },
 };
 
@@ -129,6 +130,14 @@ enum Prepared {
 
 async fn prepare(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Result<Prepared, Error> {
     let spec = &subject.task.spec;
+    if let Some(actions) = &spec.actions {
+        return Ok(pod_of(
+            ctx,
+            subject,
+            attempt,
+            resolve::resolve_actions(spec, actions),
+        ));
+    }
     let (function, name) = match (&spec.function, &spec.function_ref) {
         (Some(inline), _) => (inline.clone(), None),
         (None, Some(reference)) => match function(ctx, subject, &reference.name, reference.version).await? {
@@ -137,18 +146,29 @@ async fn prepare(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Result<
             Found::Not(outcome) => return Ok(Prepared::Impossible(outcome)),
         },
         (None, None) => {
-            let words = "neither functionRef nor function is set";
+            let words = "none of functionRef, function and actions is set";
             return Ok(Prepared::Impossible(Outcome::new(Reason::InvalidSpec, words)));
         }
     };
-    let impossible = |words: String| Ok(Prepared::Impossible(Outcome::new(Reason::InvalidSpec, words)));
-    let run = match resolve::resolve(spec, &function, name) {
+    Ok(pod_of(
+        ctx,
+        subject,
+        attempt,
+        resolve::resolve(spec, &function, name),
+    ))
+}
+
+/// The pod of a run, or why there is none.
+fn pod_of(ctx: &Context, subject: &Subject, attempt: u32, run: Result<Run, SpecError>) -> Prepared {
+    let impossible = |reason, words| Prepared::Impossible(Outcome::new(reason, words));
+    let run = match run {
         Ok(run) => run,
-        Err(error) => return impossible(chain(&error)),
+        Err(error @ SpecError::Actions(_)) => return impossible(Reason::InvalidActions, error.to_string()),
+        Err(error) => return impossible(Reason::InvalidSpec, chain(&error)),
     };
     match pod::build(&subject.task, &run, attempt, &ctx.config.runner, ctx.delivery) {
-        Ok(pod) => Ok(Prepared::Pod(Box::new(pod))),
-        Err(error) => impossible(chain(&error)),
+        Ok(pod) => Prepared::Pod(Box::new(pod)),
+        Err(error) => impossible(Reason::InvalidSpec, chain(&error)),
     }
 }
 

@@ -28,6 +28,19 @@ fn command(command: &[&str]) -> Value {
     json!({"function": {"container": {"image": TOOLS, "imagePullPolicy": "Never", "command": command}}})
 }
 
+/// A gzipped tar of files that their owner may write and their group may read.
+pub fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut builder = tar::Builder::new(encoder);
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o640);
+        builder.append_data(&mut header, name, *content).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
 /// How a Task ended: phase, reason, exit code, status and body of the result.
 #[derive(Debug, PartialEq)]
 struct End<'a> {

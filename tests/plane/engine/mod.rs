@@ -1,5 +1,6 @@
 //! The engine through the real client against the embedded plane: every phase, every reason, every crash point.
 
+mod actions;
 mod bounds;
 mod callbacks;
 mod containers;

@@ -55,6 +55,9 @@ fn command(task: &Task) -> String {
         (Some(function), ..) => format!("INVOKE {}", function.name),
         (None, Some(function), _) => format!("RUN {}", function.container.image),
         (None, None, external) => {
+            if let Some(actions) = &spec.actions {
+                return format!("RUN {}", actions.container.image);
+            }
             let processor = external.as_ref().map(|external| external.processor.as_str());
             format!("AWAIT {}", processor.unwrap_or_default())
         }

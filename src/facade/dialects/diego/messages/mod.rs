@@ -12,11 +12,11 @@ mod requests;
 #[cfg(test)]
 mod golden;
 
-pub use action::{Action, DownloadAction, EnvironmentVariable, ParallelAction, RunAction, TimeoutAction};
-#[cfg(test)]
 pub use action::{
-    CodependentAction, EmitProgressAction, File, ResourceLimits, SerialAction, TryAction, UploadAction,
+    Action, DownloadAction, EnvironmentVariable, File, ParallelAction, RunAction, TimeoutAction,
 };
+#[cfg(test)]
+pub use action::{CodependentAction, EmitProgressAction, ResourceLimits, SerialAction, TryAction, UploadAction};
 pub use definition::{
     CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition,
 };
