@@ -79,8 +79,11 @@ pub async fn upsert(
             }
         };
         match written {
-            // Somebody else made or changed it, or it was deleted.
-            Err(Refusal::Conflict(_) | Refusal::NotFound(_)) => tokio::time::sleep(pause(turn)).await,
+            // Somebody else made or changed it.
+            Err(Refusal::Conflict(_)) => tokio::time::sleep(pause(turn)).await,
+            // Somebody deleted it. Where there was none, it is the namespace that is not there.
+            Err(Refusal::NotFound(_)) if map.is_some() => {}
+            Err(Refusal::NotFound(what)) => return Err(invalid(what)),
             written => return written.map(|()| Done).map_err(Failure::from),
         }
     }

@@ -63,6 +63,8 @@ pub async fn desire(
     match facade.objects.create(&task).await {
         Ok(task) => facade.views.tasks.seen(&task).await,
         Err(Refusal::Conflict(_)) => return Err(exists()),
+        // The namespace, since the task is new.
+        Err(Refusal::NotFound(what)) => return Err(invalid(what)),
         Err(other) => return Err(other.into()),
     }
     Ok(Done)
