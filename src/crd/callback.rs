@@ -79,7 +79,8 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// What is sent, and which answers count.
+/// What is sent, and which answers count. Standard (default): an event as Standard Webhooks has it; 2xx is taken, 410 ends
+/// it, all else is tried again. Diego: the completion callback of Cloud Foundry's Diego; any answer but 503 and 504 is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CallbackPolicy {
     /// An event as Standard Webhooks has it. 2xx is taken, 410 ends it, all else is tried again.

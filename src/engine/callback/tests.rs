@@ -94,7 +94,7 @@ async fn raw(bytes: &'static [u8]) -> SocketAddr {
         let mut open = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut some = [0; 1024];
-            stream.read(&mut some).await.unwrap();
+            assert!(stream.read(&mut some).await.unwrap() > 0);
             drop(stream.write_all(bytes).await);
             open.push(stream);
         }
@@ -240,7 +240,7 @@ async fn what_is_no_http_or_breaks_off_is_said_so() {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut some = [0; 1024];
-            stream.read(&mut some).await.unwrap();
+            assert!(stream.read(&mut some).await.unwrap() > 0);
             stream.write_all(bytes).await.unwrap();
         });
         let Answer::Broken(words) = post(&caller, &format!("http://{address}/"), LIMITS).await else {

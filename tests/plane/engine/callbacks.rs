@@ -1,32 +1,23 @@
 //! The end of a Task is told to whom it names.
 
+mod died;
+mod signed;
+
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use errand::{
-    crd::{CallbackState, CallbackStatus, Task},
-    engine::leader::Leadership,
-};
+use errand::crd::{CallbackState, CallbackStatus};
 use http::Method;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
-};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::ends::inline;
 use crate::support::{
-    fault::{Fault, with_faults},
+    fault::Fault,
     receiver::{Call, Receiver, Reply},
     world::World,
 };
@@ -143,88 +134,6 @@ async fn a_callback_costs_one_write() {
     told(&world, "t").await;
     world.all_let_go("t").await;
     assert_eq!(writes.load(Ordering::SeqCst), 5);
-}
-
-/// HMAC by its definition (RFC 2104).
-fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
-    let mut block = [0_u8; 64];
-    block[..key.len()].copy_from_slice(key);
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
-        .chain_update(message);
-    let outer = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
-        .chain_update(inner.finalize());
-    outer.finalize().to_vec()
-}
-
-async fn secret(world: &World, value: &str) {
-    let secret: Secret = serde_json::from_value(
-        json!({"metadata": {"name": "hook"}, "data": {"key": STANDARD.encode(value)}}),
-    )
-    .unwrap();
-    let api: Api<Secret> = Api::namespaced(world.client.clone(), "default");
-    api.create(&PostParams::default(), &secret).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signed_callback_can_be_verified() {
-    let world = World::start().await;
-    let receiver = Receiver::start(taken);
-    let key = b"0123456789abcdef0123456789abcdef";
-    secret(&world, &format!("whsec_{}", STANDARD.encode(key))).await;
-    let callback = json!({"url": receiver.url(), "secretRef": {"name": "hook", "key": "key"}});
-    world.task("t", telling("true", callback)).await;
-    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
-    let call = &receiver.calls()[0];
-    assert_eq!(call.target, "POST /hook");
-    assert_eq!(call.header("content-type"), Some("application/json"));
-    let (id, timestamp) = (
-        call.header("webhook-id").unwrap(),
-        call.header("webhook-timestamp").unwrap(),
-    );
-    assert_eq!(id, format!("msg_{}", world.get("t").await.uid().unwrap()));
-    let signed = [format!("{id}.{timestamp}.").as_bytes(), &call.body].concat();
-    let expected = format!("v1,{}", STANDARD.encode(hmac_sha256(key, &signed)));
-    assert_eq!(call.header("webhook-signature"), Some(expected.as_str()));
-    let now = k8s_openapi::jiff::Timestamp::now().as_second();
-    assert!(
-        (now - timestamp.parse::<i64>().unwrap()).abs() < 300,
-        "{timestamp}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_cannot_be_read_is_waited_for_with_a_sentence() {
-    let forbidden = Arc::new(AtomicBool::new(true));
-    let refused = forbidden.clone();
-    let world = World::start_with(|setup| {
-        setup.fault = Some(Arc::new(move |request| {
-            match request.uri().path().contains("/secrets/") && refused.load(Ordering::SeqCst) {
-                true => Fault::Status(403, "Forbidden"),
-                false => Fault::None,
-            }
-        }));
-    })
-    .await;
-    let receiver = Receiver::start(taken);
-    secret(&world, &STANDARD.encode([7; 32])).await;
-    let callback = json!({
-        "url": receiver.url(), "secretRef": {"name": "hook", "key": "key"}, "retry": {"limit": 20, "backoff": "50ms"},
-    });
-    world.task("t", telling("true", callback)).await;
-    let message = world
-        .until("t", "it says why", |task| {
-            task.status.as_ref()?.callback.as_ref()?.message.clone()
-        })
-        .await;
-    assert_eq!(
-        message,
-        "the controller may not read Secret hook: it needs the right to get it (rbac.callbackSecrets of the chart)"
-    );
-    assert!(receiver.calls().is_empty(), "unsigned, nothing is sent");
-    forbidden.store(false, Ordering::SeqCst);
-    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -471,93 +380,4 @@ async fn with_diegos_policy_a_task_goes_in_the_end_though_nobody_hears() {
         message,
         "given up 1 s after the end of the Task: the answer was 504 Gateway Timeout"
     );
-}
-
-/// Runs a Task with an engine that stops for good in its write number `stop_at`, then with another one. Returns the
-/// writes made before that, and the calls.
-async fn interrupted(stop_at: usize, after: bool) -> (usize, Vec<Call>) {
-    let world = World::start_with(|setup| setup.start_engine = false).await;
-    let receiver = Receiver::start(taken);
-    let writes = Arc::new(AtomicUsize::new(0));
-    let dead = CancellationToken::new();
-    let client = {
-        let (writes, dead) = (writes.clone(), dead.clone());
-        let faults = move |request: &http::Request<_>| {
-            if dead.is_cancelled() {
-                return Fault::Hang;
-            }
-            let write = request.method() != Method::GET && !request.uri().path().contains("/events");
-            if !write || writes.fetch_add(1, Ordering::SeqCst) != stop_at {
-                return Fault::None;
-            }
-            dead.cancel();
-            if after { Fault::DoneThenHang } else { Fault::Hang }
-        };
-        with_faults(world.client.clone(), Arc::new(faults))
-    };
-    let first = world.engine_on(client);
-    world
-        .task("t", telling("true", json!({"url": receiver.url()})))
-        .await;
-    let all = async {
-        told(&world, "t").await;
-        world.all_let_go("t").await;
-    };
-    tokio::select! {
-        () = dead.cancelled() => {}
-        () = all => {}
-    }
-    first.abort().await;
-    let second = world.engine_on(world.client.clone());
-    let callback = told(&world, "t").await;
-    assert_eq!((callback.state, callback.attempts), (CallbackState::Delivered, 1));
-    world.all_let_go("t").await;
-    second.stop().await;
-    (writes.load(Ordering::SeqCst), receiver.calls())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wherever_a_controller_dies_the_receiver_hears_at_least_once() {
-    let (writes, calls) = interrupted(usize::MAX, false).await;
-    assert_eq!(calls.len(), 1);
-    let mut repeated = 0;
-    for stop_at in 0..writes {
-        for after in [false, true] {
-            let (_, calls) = interrupted(stop_at, after).await;
-            let point = format!("stopped in write {stop_at} (done: {after})");
-            assert!((1..=2).contains(&calls.len()), "{point}: {calls:?}");
-            let id = calls[0].header("webhook-id");
-            assert!(
-                calls.iter().all(|call| call.header("webhook-id") == id),
-                "{point}"
-            );
-            repeated += calls.len() - 1;
-        }
-    }
-    // Only the write that tells of the call comes too late for it.
-    assert!(repeated >= 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_controller_whose_lease_has_run_out_calls_nobody() {
-    let world = World::start_with(|setup| setup.start_engine = false).await;
-    let receiver = Receiver::start(taken);
-    let spec = json!({"external": {"processor": "p"}, "callback": {"url": receiver.url()}});
-    world.task("t", spec).await;
-    let tasks: Api<Task> = Api::namespaced(world.client.clone(), "default");
-    let ended =
-        json!({"status": {"phase": "Succeeded", "reason": "Reported", "finishedAt": "2026-01-01T00:00:00Z"}});
-    tasks
-        .patch_status("t", &PatchParams::default(), &Patch::Merge(ended))
-        .await
-        .unwrap();
-    let paused = world.engine_under(Leadership::new(Instant::now()), world.client.clone());
-    world
-        .metrics_show(&[r#"errand_reconciles_total{kind="task",outcome="ok"} 2"#])
-        .await;
-    paused.stop().await;
-    assert!(receiver.calls().is_empty());
-    let next = world.engine_on(world.client.clone());
-    assert_eq!(told(&world, "t").await.state, CallbackState::Delivered);
-    next.stop().await;
 }
