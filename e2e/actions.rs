@@ -51,7 +51,9 @@ async fn a_nested_tree_ends_with_result_and_log_and_a_timeout_with_its_reason() 
 #[tokio::test]
 async fn a_tree_that_is_cancelled_midway_keeps_its_log() {
     in_space("actions-cancel", |space: Space| async move {
-        let waits = shell("trap 'echo heard; exit 4' TERM; echo ready; while :; do sleep 0.1; done");
+        let waits = shell(
+            "exec 2>/dev/null; trap 'echo heard; exit 4' TERM; echo ready; while :; do sleep 0.1; done",
+        );
         space
             .task(
                 "t",

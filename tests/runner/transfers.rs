@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 use super::actions::{actions, ended, quiet, serial, told};
 use super::{Left, PATIENCE};
 
+/// Head and body of a request.
+type Seen = (String, Vec<u8>);
+
 /// A server that answers every path with what is laid out for it, and keeps what it was sent.
 struct Server {
     address: String,
-    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Server {
@@ -47,12 +50,12 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    fn seen(&self) -> Vec<(String, Vec<u8>)> {
+    fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn request(mut stream: &TcpStream) -> (String, Vec<u8>) {
+fn request(mut stream: &TcpStream) -> Seen {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {

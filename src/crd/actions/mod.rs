@@ -9,7 +9,7 @@ mod read;
 use kube::KubeSchema;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use self::read::ActionsError;
 use super::{Container, Duration, FunctionSpec, Logs, PodOptions, ResultSource, ResultSpec};
@@ -60,9 +60,54 @@ pub struct Actions {
     pub pod: Option<PodOptions>,
 }
 
+// The actions have no type in the schema, so that a rule compares them as a whole: in an object that preserves unknown
+// fields, API servers take a field for unchanged where it has given way to one of another name (apiserver,
+// `cel/common/values.go`, `unstructuredMap.Equal`).
 fn tree(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    let action = |(name, meaning): (&str, &str)| {
+        let schema = json!({"description": meaning, "x-kubernetes-preserve-unknown-fields": true});
+        (name.to_owned(), schema)
+    };
+    let properties: Map<String, Value> = KINDS.into_iter().map(action).collect();
+    json_schema!({"type": "object", "properties": properties})
 }
+
+/// The keys that name actions, and what is said of them.
+const KINDS: [(&str, &str); 9] = [
+    (
+        "run",
+        "Runs a program: path, args, dir, env, user, nofile, logSource, suppressLogOutput.",
+    ),
+    (
+        "download",
+        "Fetches an archive and unpacks it: from, to, artifact, user, checksum {algorithm, value}, cacheKey, logSource.",
+    ),
+    (
+        "upload",
+        "Sends a file with POST: from, to, artifact, user, logSource.",
+    ),
+    (
+        "serial",
+        "One after the other, up to the first that fails: actions, logSource.",
+    ),
+    ("parallel", "All at once, and waits for all: actions, logSource."),
+    (
+        "codependent",
+        "All at once; the first that ends, in whatever way, stops the others: actions, logSource.",
+    ),
+    (
+        "timeout",
+        "Stops an action after a time: after, action, logSource.",
+    ),
+    (
+        "try",
+        "Whatever the action comes to, it is no failure: action, logSource.",
+    ),
+    (
+        "emitProgress",
+        "Logs when an action begins and how it ends: action, startMessage, successMessage, failureMessagePrefix, logSource.",
+    ),
+];
 
 impl Actions {
     /// The Function that runs these actions, but for the actions themselves: the pod of both is the same.

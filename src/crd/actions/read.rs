@@ -4,7 +4,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
-    Action, ActionGroup, Checksum, DownloadAction, EmitProgressAction, MAX_ACTION_DEPTH, MAX_ACTIONS,
+    Action, ActionGroup, Checksum, DownloadAction, EmitProgressAction, KINDS, MAX_ACTION_DEPTH, MAX_ACTIONS,
     MAX_TREE_BYTES, RunAction, TimeoutAction, TryAction, UploadAction,
 };
 use crate::crd::Duration;
@@ -105,7 +105,7 @@ impl Reader {
         };
         let at = format!("{path}.{name}");
         let Value::Object(content) = content else {
-            return match KINDS.contains(&name.as_str()) {
+            return match KINDS.iter().any(|(kind, _)| kind == name) {
                 true => Err(field(
                     &at,
                     format!("an object is needed, not {}", kind_of(Some(content))),
@@ -180,19 +180,6 @@ impl Reader {
         })
     }
 }
-
-/// The keys that name actions.
-pub(super) const KINDS: [&str; 9] = [
-    "run",
-    "download",
-    "upload",
-    "serial",
-    "parallel",
-    "codependent",
-    "timeout",
-    "try",
-    "emitProgress",
-];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

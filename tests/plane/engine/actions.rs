@@ -65,7 +65,7 @@ async fn a_nested_tree_runs_to_its_end_with_variables_of_container_task_and_acti
         status.result.unwrap().body.as_deref(),
         Some("container task action 1 input")
     );
-    assert_eq!(status.progress.unwrap().title.as_deref(), Some("nearly"));
+    assert_eq!(status.progress.unwrap().percent, Some(100));
     world.no_pods().await;
 }
 
@@ -127,7 +127,7 @@ async fn a_tree_that_is_cancelled_midway_or_runs_too_long_keeps_its_log() {
         task(json!({"serial": {"actions": [
             shell("echo first"),
             {"codependent": {"actions": [
-                shell("trap 'echo heard; exit 4' TERM; echo ready; while :; do sleep 0.05; done"),
+                shell("exec 2>/dev/null; trap 'echo heard; exit 4' TERM; echo ready; while :; do sleep 0.05; done"),
                 {"run": {"path": "sleep", "args": ["600"], "suppressLogOutput": true}},
             ]}},
             shell("echo never"),
@@ -170,7 +170,7 @@ async fn a_tree_that_cannot_be_read_fails_with_its_place_and_without_a_pod() {
     for (name, action, words) in [
         (
             "typo",
-            json!({"serial": {"actions": [{"runn": {}}]}}),
+            json!({"serial": {"actions": [{"sequence": {}}]}}),
             "spec.actions.action.serial.actions[0]: an action is an object with one key",
         ),
         (
@@ -250,8 +250,12 @@ fn actions_that_are_applied_with_kubectl_are_kept_explained_and_fixed() {
         "{}",
         changed.stderr
     );
-    let explained = dev.kubectl(&["explain", "task.spec.actions"]).ok();
-    assert!(explained.contains("resultFile"), "{explained}");
+    let replace =
+        r#"[{"op": "move", "from": "/spec/actions/action/timeout", "path": "/spec/actions/action/serial"}]"#;
+    let replaced = dev.kubectl(&["patch", "task", "t", "--type=json", "-p", replace]);
+    assert_eq!(replaced.code, Some(1), "{replaced:?}");
+    let explained = dev.kubectl(&["explain", "task.spec.actions.action"]).ok();
+    assert!(explained.contains("Stops an action after a time"), "{explained}");
 }
 
 #[test]
@@ -327,5 +331,30 @@ async fn actions_in_a_container_have_their_users_and_download_and_unpack() {
         ["7", "hello", "-rw-r-----", "denied", "Exit status 0"],
         "{log}"
     );
+    world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_takes_more_memory_than_the_limit_says_so_and_others_go_on() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let world = World::start_with(move |setup| setup.docker = Some(docker)).await;
+    let hungry =
+        json!({"run": {"path": "dd", "args": ["if=/dev/zero", "of=/dev/null", "bs=256M", "count=1"]}});
+    let mut spec =
+        task(json!({"serial": {"actions": [{"try": {"action": hungry}}, shell("echo on"), hungry]}}));
+    spec["capabilities"] = json!({"memory": "32Mi"});
+    world.task("t", spec).await;
+    let status = world.ended("t").await.status.unwrap();
+    let (_, reason, message, code, log) = end(&status);
+    let failure = "LOG: Exited with status 137 (out of memory)";
+    assert_eq!(
+        (reason, message, code),
+        ("OOMKilled", failure, Some(137)),
+        "{log}"
+    );
+    let killed = "Exit status 137 (out of memory)\n";
+    assert_eq!(log, format!("{killed}on\nExit status 0\n{killed}"));
     world.no_pods().await;
 }
