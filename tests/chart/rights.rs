@@ -256,7 +256,8 @@ fn network_policies_open_what_is_used() {
     let from =
         json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]);
     let health = json!({"ports": [{"protocol": "TCP", "port": "health"}]});
-    let doors = json!({"ports": [{"protocol": "TCP", "port": "doors"}], "from": from});
+    let ports = json!([{"protocol": "TCP", "port": "doors"}, {"protocol": "TCP", "port": "diego"}]);
+    let doors = json!({"ports": ports, "from": from});
     assert_eq!(policy["ingress"], json!([health, doors]));
     let policy = &named(&objects, "NetworkPolicy", "tasks-controller")["spec"];
     let tasks = json!({"to": [{

@@ -18,12 +18,7 @@ pub struct DiegoArgs {
     #[arg(long, env = "ERRAND_DIEGO_CELLS")]
     diego_cells: bool,
     /// How often cells may reject a task before the next rejection fails it
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "ERRAND_DIEGO_RETRIES",
-        default_value_t = 0
-    )]
+    #[arg(long, value_name = "COUNT", env = "ERRAND_DIEGO_RETRIES", default_value_t = 0)]
     diego_retries: u16,
 }
 
@@ -60,7 +55,11 @@ mod tests {
     #[test]
     fn flags_become_the_settings() {
         let wanted = Settings {
-            stacks: [("a".to_owned(), "x:1".to_owned()), ("b".to_owned(), "y".to_owned())].into(),
+            stacks: [
+                ("a".to_owned(), "x:1".to_owned()),
+                ("b".to_owned(), "y".to_owned()),
+            ]
+            .into(),
             cells: true,
             retries: 3,
         };

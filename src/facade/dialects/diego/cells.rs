@@ -34,7 +34,10 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const PAGE: u32 = 500;
 
 /// `cells/list.r1`
-pub async fn list(State(facade): State<Facade>, Asker(caller): Asker) -> Result<Answer<CellsResponse>, Failure> {
+pub async fn list(
+    State(facade): State<Facade>,
+    Asker(caller): Asker,
+) -> Result<Answer<CellsResponse>, Failure> {
     let home = find::home(&facade, &caller).await?;
     facade
         .authorize(&caller, Verb::List, Resource::Tasks, &home, None)
@@ -187,13 +190,19 @@ mod tests {
             ..CellPresence::default()
         };
         assert_eq!(cell(&node("True"), &settings), wanted);
-        assert_eq!([is_ready(&node("True")), is_ready(&node("Unknown"))], [true, false]);
+        assert_eq!(
+            [is_ready(&node("True")), is_ready(&node("Unknown"))],
+            [true, false]
+        );
     }
 
     #[test]
     fn a_node_that_says_nothing_still_has_an_address() {
         let bare: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}})).unwrap();
         let cell = cell(&bare, &Settings::default());
-        assert_eq!((cell.rep_address.as_str(), cell.capacity), ("n1", Some(CellCapacity::default())));
+        assert_eq!(
+            (cell.rep_address.as_str(), cell.capacity),
+            ("n1", Some(CellCapacity::default()))
+        );
     }
 }

@@ -5,10 +5,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use k8s_openapi::{
-    api::core::v1::ConfigMap,
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::core::v1::ConfigMap, jiff::Timestamp};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -40,7 +37,10 @@ const TRIES: u16 = 64;
 type Domains = BTreeMap<String, i64>;
 
 /// `domains/list`
-pub async fn list(State(facade): State<Facade>, Asker(caller): Asker) -> Result<Answer<DomainsResponse>, Failure> {
+pub async fn list(
+    State(facade): State<Facade>,
+    Asker(caller): Asker,
+) -> Result<Answer<DomainsResponse>, Failure> {
     let home = find::home(&facade, &caller).await?;
     facade
         .authorize(&caller, Verb::List, Resource::Tasks, &home, None)
@@ -155,7 +155,10 @@ mod tests {
         let domains = upserted(Domains::new(), &request("a", 10), 100).unwrap();
         let domains = upserted(domains, &request("ever", 0), 100).unwrap();
         let names = |now| fresh(domains.clone(), now).into_keys().collect::<Vec<_>>();
-        assert_eq!((names(109), names(110)), (vec!["a".into(), "ever".into()], vec!["ever".to_owned()]));
+        assert_eq!(
+            (names(109), names(110)),
+            (vec!["a".into(), "ever".into()], vec!["ever".to_owned()])
+        );
         let shorter = upserted(domains, &request("a", 1), 100).unwrap();
         assert_eq!(shorter["a"], 101);
     }

@@ -182,7 +182,10 @@ mod tests {
 
     #[test]
     fn shared_layers_come_before_the_other_dependencies_and_leave_the_action_alone() {
-        let layers = vec![layer(LayerType::Shared, "a", "ab"), layer(LayerType::Shared, "b", "")];
+        let layers = vec![
+            layer(LayerType::Shared, "a", "ab"),
+            layer(LayerType::Shared, "b", ""),
+        ];
         let before = definition(layers, Some(run()));
         let dependency = |name: &str, algorithm: &str, value: &str, key: &str| CachedDependency {
             name: name.into(),
@@ -220,15 +223,23 @@ mod tests {
             log_source: String::new(),
         };
         let serial = after.action.clone().unwrap().serial.unwrap();
-        let [first, second] = &serial.actions[..] else { panic!("{serial:?}") };
+        let [first, second] = &serial.actions[..] else {
+            panic!("{serial:?}")
+        };
         let parallel = &first.parallel.as_ref().unwrap().actions;
         assert_eq!(
-            parallel.iter().map(|action| *action.download.clone().unwrap()).collect::<Vec<_>>(),
+            parallel
+                .iter()
+                .map(|action| *action.download.clone().unwrap())
+                .collect::<Vec<_>>(),
             [download]
         );
         // Also a message that is there and empty.
         assert_eq!(*second, run());
-        assert_eq!((after.image_layers.len(), after.cached_dependencies.len()), (0, 1));
+        assert_eq!(
+            (after.image_layers.len(), after.cached_dependencies.len()),
+            (0, 1)
+        );
         let alone = seen(&definition(vec![layer(LayerType::Exclusive, "a", "ab")], None));
         assert!(alone.action.unwrap().parallel.is_some());
     }

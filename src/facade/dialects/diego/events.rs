@@ -212,7 +212,13 @@ fn is_news(change: &Change<Task>, retries: u16) -> bool {
         let standing = view::standing(task);
         let end = standing.end.map(|end| (end.failed, end.reason));
         let marks = names::marks(task);
-        (standing.state, standing.cell, end, marks.rejections, marks.rejection_reason)
+        (
+            standing.state,
+            standing.cell,
+            end,
+            marks.rejections,
+            marks.rejection_reason,
+        )
     };
     let (before, after) = (told(before), told(after));
     let rejected = after.3 > before.3 && after.3 > i32::from(retries);
@@ -278,7 +284,11 @@ mod tests {
                 true,
             ),
         ] {
-            assert_eq!(is_news(&change(before.clone(), after.clone()), 0), news, "{before} {after}");
+            assert_eq!(
+                is_news(&change(before.clone(), after.clone()), 0),
+                news,
+                "{before} {after}"
+            );
         }
         let gone = Change {
             before: Some(task(json!({}))),

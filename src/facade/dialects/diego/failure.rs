@@ -54,10 +54,7 @@ pub fn not_found() -> Failure {
 
 /// There is such a task already.
 pub fn exists() -> Failure {
-    error(
-        ErrorType::ResourceExists,
-        "the requested resource already exists",
-    )
+    error(ErrorType::ResourceExists, "the requested resource already exists")
 }
 
 /// The task cannot come from the one state into the other.
@@ -139,7 +136,10 @@ mod tests {
 
     async fn told(refusal: Refusal) -> (u16, String, Vec<u8>) {
         let response = refuse(&refusal);
-        let media = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let media = response.headers()[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .to_owned();
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, media, body.to_vec())
@@ -190,15 +190,25 @@ mod tests {
             ),
         ] {
             let (code, media, body) = told(refusal.clone()).await;
-            assert_eq!((code, media.as_str()), (200, "application/x-protobuf"), "{refusal:?}");
+            assert_eq!(
+                (code, media.as_str()),
+                (200, "application/x-protobuf"),
+                "{refusal:?}"
+            );
             let error = Failed::decode(&*body).unwrap().error.unwrap();
-            assert_eq!((error.kind(), error.message.as_str()), (kind, sentence), "{refusal:?}");
+            assert_eq!(
+                (error.kind(), error.message.as_str()),
+                (kind, sentence),
+                "{refusal:?}"
+            );
         }
     }
 
     #[test]
     fn an_error_is_the_first_field_of_any_answer() {
-        let Failure::Told(error) = not_found() else { panic!() };
+        let Failure::Told(error) = not_found() else {
+            panic!()
+        };
         let bytes = Failed { error: Some(error) }.encode_to_vec();
         let mut wanted = vec![0x0a, 0x2d, 0x08, 0x0d, 0x12, 0x29];
         wanted.extend_from_slice(b"the requested resource could not be found");

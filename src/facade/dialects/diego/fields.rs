@@ -173,13 +173,13 @@ mod tests {
     fn what_is_no_message_is_refused() {
         for bytes in [
             b"{{".as_slice(),
-            &[0x08],                                                            // no number
-            &[0x0a, 0x05, 1],                                                   // shorter than it says
+            &[0x08],                                                             // no number
+            &[0x0a, 0x05, 1],                                                    // shorter than it says
             &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // longer than memory
-            &[0x00, 0x01],                                                      // field 0
-            &[0x0b, 0x0c],                                                      // a group
-            &[0x0e, 0x00],                                                      // wire type 6
-            &[0x80; 11],                                                        // a number without end
+            &[0x00, 0x01],                                                       // field 0
+            &[0x0b, 0x0c],                                                       // a group
+            &[0x0e, 0x00],                                                       // wire type 6
+            &[0x80; 11],                                                         // a number without end
             &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], // 65 bits
         ] {
             assert_eq!(joined(bytes), Err(Malformed), "{bytes:x?}");

@@ -41,7 +41,13 @@ pub async fn cancel(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(&facade, &caller, (Verb::Patch, Resource::Tasks), &request.task_guid).await?;
+    let found = Found::task(
+        &facade,
+        &caller,
+        (Verb::Patch, Resource::Tasks),
+        &request.task_guid,
+    )
+    .await?;
     found
         .write(|task| Ok((Some(transit::cancel(task, now())?), Done)))
         .await
@@ -54,7 +60,13 @@ pub async fn resolving(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(&facade, &caller, (Verb::Patch, Resource::Tasks), &request.task_guid).await?;
+    let found = Found::task(
+        &facade,
+        &caller,
+        (Verb::Patch, Resource::Tasks),
+        &request.task_guid,
+    )
+    .await?;
     found
         .write(|task| Ok((Some(transit::resolving(task, now())?), Done)))
         .await
@@ -67,7 +79,13 @@ pub async fn delete(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(&facade, &caller, (Verb::Delete, Resource::Tasks), &request.task_guid).await?;
+    let found = Found::task(
+        &facade,
+        &caller,
+        (Verb::Delete, Resource::Tasks),
+        &request.task_guid,
+    )
+    .await?;
     found.delete(transit::delete).await?;
     Ok(Done)
 }
@@ -104,7 +122,9 @@ pub async fn complete(
     let found = Found::task(&facade, &caller, REPORT, &request.task_guid).await?;
     let reports = &facade.reports;
     reports
-        .end_by(&found.task, |task| found.is(task, transit::complete(task, &request)))
+        .end_by(&found.task, |task| {
+            found.is(task, transit::complete(task, &request))
+        })
         .await?;
     Ok(Done)
 }
@@ -179,7 +199,8 @@ impl<'a> Found<'a> {
     /// The Task as the API server has it now.
     async fn fresh(&self) -> Result<Task, Failure> {
         let task: Option<Task> = self.facade.objects.get(&self.key).await?;
-        task.filter(|task| find::is(task, self.guid)).ok_or_else(not_found)
+        task.filter(|task| find::is(task, self.guid))
+            .ok_or_else(not_found)
     }
 
     /// Decides on a fresh Task what to write and writes it, again where something has changed meanwhile; returns what was
@@ -194,7 +215,12 @@ impl<'a> Found<'a> {
             let Some(write) = write else {
                 return Ok(decided);
             };
-            match self.facade.objects.merge::<Task>(&self.key, patch(&task, &write)).await {
+            match self
+                .facade
+                .objects
+                .merge::<Task>(&self.key, patch(&task, &write))
+                .await
+            {
                 Err(Refusal::Conflict(_)) => tokio::time::sleep(pause(turn)).await,
                 written => {
                     self.facade.views.tasks.seen(&written?).await;

@@ -36,8 +36,8 @@ mod tests;
 use axum::{Router, routing::post};
 use utoipa_axum::router::OpenApiRouter;
 
-use self::{failure::refuse, messages::PingResponse, wire::Answer};
 pub use self::settings::{NoStack, Settings, Stack};
+use self::{failure::refuse, messages::PingResponse, wire::Answer};
 use crate::facade::{door::Door, extract::Asker, state::Facade};
 
 /// The door. No document describes it: its bodies are not text.

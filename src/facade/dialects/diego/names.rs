@@ -176,7 +176,10 @@ mod tests {
     fn a_reason_of_1024_bytes_is_cut() {
         assert_eq!(stored(&"x".repeat(1023)), "x".repeat(1023));
         for length in [1024, 5000] {
-            assert_eq!(stored(&"x".repeat(length)), format!("{}(truncated)", "x".repeat(1013)));
+            assert_eq!(
+                stored(&"x".repeat(length)),
+                format!("{}(truncated)", "x".repeat(1013))
+            );
         }
         assert!(stored(&"é".repeat(600)).ends_with("é(truncated)"));
     }

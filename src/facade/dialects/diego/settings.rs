@@ -32,7 +32,9 @@ impl FromStr for Stack {
 
     fn from_str(text: &str) -> Result<Self, NoStack> {
         match text.split_once('=') {
-            Some((name, image)) if !name.is_empty() && !image.is_empty() && !image.contains(char::is_whitespace) => {
+            Some((name, image))
+                if !name.is_empty() && !image.is_empty() && !image.contains(char::is_whitespace) =>
+            {
                 Ok(Self {
                     name: name.to_owned(),
                     image: image.to_owned(),

@@ -21,9 +21,9 @@ use super::{
     Settings, doors,
     fields::put,
     messages::{
-        Action, CompleteTaskRequest, Error, ErrorType, FailTaskRequest, RejectTaskRequest, ResourceLimits, RunAction,
-        StartTaskRequest, StartTaskResponse, State, Task, TaskDefinition, TaskGuidRequest, TaskResponse, TasksRequest,
-        TasksResponse,
+        Action, CompleteTaskRequest, Error, ErrorType, FailTaskRequest, RejectTaskRequest, ResourceLimits,
+        RunAction, StartTaskRequest, StartTaskResponse, State, Task, TaskDefinition, TaskGuidRequest,
+        TaskResponse, TasksRequest, TasksResponse,
     },
 };
 use crate::{
@@ -97,7 +97,10 @@ impl Bbs {
     /// The bytes of an answer as the API promises them.
     async fn bytes(&self, path: &str, body: Vec<u8>) -> Bytes {
         let (status, headers, body) = self.send("POST", path, body).await;
-        assert_eq!((status, headers["content-type"].to_str().unwrap()), (200, "application/x-protobuf"));
+        assert_eq!(
+            (status, headers["content-type"].to_str().unwrap()),
+            (200, "application/x-protobuf")
+        );
         body
     }
 
@@ -139,14 +142,26 @@ impl Bbs {
 
     async fn fail(&self, guid: &str, reason: &str) -> Result<(), (ErrorType, String)> {
         let (task_guid, failure_reason) = (guid.into(), reason.into());
-        self.moved("/v1/tasks/fail", FailTaskRequest { task_guid, failure_reason })
-            .await
+        self.moved(
+            "/v1/tasks/fail",
+            FailTaskRequest {
+                task_guid,
+                failure_reason,
+            },
+        )
+        .await
     }
 
     async fn reject(&self, guid: &str, reason: &str) -> Result<(), (ErrorType, String)> {
         let (task_guid, rejection_reason) = (guid.into(), reason.into());
-        self.moved("/v1/tasks/reject", RejectTaskRequest { task_guid, rejection_reason })
-            .await
+        self.moved(
+            "/v1/tasks/reject",
+            RejectTaskRequest {
+                task_guid,
+                rejection_reason,
+            },
+        )
+        .await
     }
 
     async fn got(&self, guid: &str) -> Task {

@@ -124,10 +124,7 @@ fn mark(task: &Task, now: i64, change: impl FnOnce(&mut Marks)) -> Write {
     let mut marks = marks(task);
     change(&mut marks);
     marks.updated_at = Some(now);
-    Write {
-        marks,
-        cancel: false,
-    }
+    Write { marks, cancel: false }
 }
 
 fn end(failed: bool, reason: &str, result: Option<&str>) -> ReportedEnd {
@@ -175,7 +172,8 @@ mod tests {
         .unwrap();
         let annotations = names::annotations("g", b"", &[]);
         task.annotations_mut().extend(annotations);
-        task.annotations_mut().insert(names::MARKS.into(), marks.to_text());
+        task.annotations_mut()
+            .insert(names::MARKS.into(), marks.to_text());
         task
     }
 
@@ -212,7 +210,10 @@ mod tests {
         let refused = "Cannot transition from Running to Running";
         assert_eq!(text(start(&started, "b", NOW)), refused);
         let over = for_cells(&running(), json!({"phase": "Succeeded"}));
-        assert_eq!(text(start(&over, "a", NOW)), "Cannot transition from Completed to Running");
+        assert_eq!(
+            text(start(&over, "a", NOW)),
+            "Cannot transition from Completed to Running"
+        );
     }
 
     #[test]
@@ -239,10 +240,19 @@ mod tests {
         let started = for_cells(&running(), json!({}));
         let end = complete(&started, &request("a", false)).unwrap();
         let result = end.result.unwrap();
-        assert_eq!((end.phase, end.message, result.body.as_deref()), (EndPhase::Succeeded, None, Some("42")));
+        assert_eq!(
+            (end.phase, end.message, result.body.as_deref()),
+            (EndPhase::Succeeded, None, Some("42"))
+        );
         let end = complete(&started, &request("a", true)).unwrap();
-        assert_eq!((end.phase, end.message.as_deref()), (EndPhase::Failed, Some("broken")));
-        assert_eq!(text(complete(&started, &request("b", false))), "Running on cell a not b");
+        assert_eq!(
+            (end.phase, end.message.as_deref()),
+            (EndPhase::Failed, Some("broken"))
+        );
+        assert_eq!(
+            text(complete(&started, &request("b", false))),
+            "Running on cell a not b"
+        );
         let pending = for_cells(&Marks::default(), json!({}));
         assert_eq!(
             text(complete(&pending, &request("a", false))),
@@ -267,7 +277,10 @@ mod tests {
     #[test]
     fn a_task_is_resolved_once_and_then_deleted() {
         let over = for_cells(&Marks::default(), json!({"phase": "Succeeded"}));
-        assert_eq!(text(delete(&over)), "Cannot transition from Completed to Resolving");
+        assert_eq!(
+            text(delete(&over)),
+            "Cannot transition from Completed to Resolving"
+        );
         let marks = resolving(&over, NOW).unwrap().marks;
         let resolved = for_cells(&marks, json!({"phase": "Succeeded"}));
         assert_eq!(delete(&resolved), Ok(()));
@@ -300,7 +313,10 @@ mod tests {
         assert!(none.exhausted);
         let over = json!({"phase": "Failed"});
         let once = for_cells(&Marks::default(), over.clone());
-        assert_eq!(text(reject(&once, "x", 1, NOW)), "the request received is invalid");
+        assert_eq!(
+            text(reject(&once, "x", 1, NOW)),
+            "the request received is invalid"
+        );
         let often = for_cells(&wanted, over);
         assert_eq!(
             text(reject(&often, "x", 1, NOW)),

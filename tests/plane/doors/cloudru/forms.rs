@@ -15,7 +15,14 @@ async fn ended(any: AnyForm, statuses: &str) -> (Value, Value) {
         any,
         statuses: statuses.parse().unwrap(),
     };
-    let doors = Doors::with_settings(&["ann"], Settings { cloudru, ..Settings::default() }).await;
+    let doors = Doors::with_settings(
+        &["ann"],
+        Settings {
+            cloudru,
+            ..Settings::default()
+        },
+    )
+    .await;
     doors.grant("ann").await;
     let ann = doors.as_user("ann");
     create(&doors, "fine", "printf hello", json!({})).await;

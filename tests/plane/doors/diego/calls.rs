@@ -12,7 +12,11 @@ async fn the_rest_of_the_facade_is_not_on_this_listener_and_this_is_not_on_the_o
     assert_eq!(bbs.0.post("/v1/ping", b"").body, [8, 1]);
     let admin = doors.as_user("admin");
     assert_eq!(admin.post("/v1/ping", b"").status, 404);
-    for path in ["/errand/v1/namespaces/default/tasks", "/docs", "/v1/tasks/list.r1"] {
+    for path in [
+        "/errand/v1/namespaces/default/tasks",
+        "/docs",
+        "/v1/tasks/list.r1",
+    ] {
         let answer = bbs.0.post(path, b"");
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.header("content-type"), Some("text/plain; charset=utf-8"));
@@ -70,7 +74,10 @@ async fn events_come_as_they_happen_and_end_with_the_server() {
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    assert!(head.contains("content-type: text/event-stream; charset=utf-8"), "{head}");
+    assert!(
+        head.contains("content-type: text/event-stream; charset=utf-8"),
+        "{head}"
+    );
     bbs.desire("g", "d", &script("true", "")).unwrap();
     bbs.until_state("g", COMPLETED);
     bbs.named("resolving", "g").unwrap();

@@ -99,13 +99,18 @@ impl Bbs {
             if is_so(&task) {
                 return task;
             }
-            assert!(std::time::Instant::now() < deadline, "{guid} is not {what}: {task:?}");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{guid} is not {what}: {task:?}"
+            );
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
 
     fn until_state(&self, guid: &str, state: u64) -> Fields {
-        self.until(guid, &format!("in state {state}"), |task| task.number(STATE) == state)
+        self.until(guid, &format!("in state {state}"), |task| {
+            task.number(STATE) == state
+        })
     }
 }
 

@@ -25,7 +25,12 @@ async fn a_task_runs_in_a_pod_and_its_result_comes_back_here_and_at_the_other_do
     assert_eq!(bbs.task("Some_guid").number(FAILED), 0);
     let task = bbs.until_state("Some_guid", COMPLETED);
     assert_eq!(
-        (task.number(FAILED), task.text(REASON), task.text(RESULT), task.text(GUID)),
+        (
+            task.number(FAILED),
+            task.text(REASON),
+            task.text(RESULT),
+            task.text(GUID)
+        ),
         (0, String::new(), "42".into(), "Some_guid".into()),
         "{task:?}"
     );
@@ -74,7 +79,12 @@ async fn a_running_task_is_on_its_node_and_cancelled_at_once() {
     bbs.named("cancel", "g").unwrap();
     let task = bbs.task("g");
     assert_eq!(
-        (task.number(STATE), task.number(FAILED), task.text(REASON), task.text(CELL)),
+        (
+            task.number(STATE),
+            task.number(FAILED),
+            task.text(REASON),
+            task.text(CELL)
+        ),
         (COMPLETED, 1, "task was cancelled".into(), String::new())
     );
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -96,7 +106,10 @@ async fn a_task_in_a_pod_ends_as_its_cell_says() {
         let body = [text(1, "g"), text(2, cell), text(5, "early")].concat();
         bbs.done("/v1/tasks/complete", &body)
     };
-    assert_eq!(complete("other").unwrap_err().1, format!("Running on cell {node} not other"));
+    assert_eq!(
+        complete("other").unwrap_err().1,
+        format!("Running on cell {node} not other")
+    );
     complete(&node).unwrap();
     let task = bbs.task("g");
     assert_eq!((task.number(STATE), task.number(FAILED)), (COMPLETED, 0));
@@ -134,9 +147,16 @@ async fn a_task_with_a_callback_is_told_of_and_gone() {
     });
     let definition = [script("exit 1", ""), text(12, &url), text(13, "note")].concat();
     bbs.desire("g", "d", &definition).unwrap();
-    let body = tokio::task::spawn_blocking(|| taken.join().unwrap()).await.unwrap();
+    let body = tokio::task::spawn_blocking(|| taken.join().unwrap())
+        .await
+        .unwrap();
     assert_eq!(
-        (&body["task_guid"], &body["failed"], &body["failure_reason"], &body["annotation"]),
+        (
+            &body["task_guid"],
+            &body["failed"],
+            &body["failure_reason"],
+            &body["annotation"]
+        ),
         (
             &"g".into(),
             &true.into(),

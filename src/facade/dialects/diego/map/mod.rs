@@ -63,13 +63,19 @@ pub enum Unsupported {
     )]
     Credentials,
     /// No operating system has such variables.
-    #[error("environment variable {0:?}: a name has at least one character, no '=' and no zero byte, and a value no zero byte")]
+    #[error(
+        "environment variable {0:?}: a name has at least one character, no '=' and no zero byte, and a value no zero byte"
+    )]
     Variable(String),
     /// Nobody could be called.
-    #[error("completion_callback_url {0:?} is not an http or https URL of at most 2048 printable characters without spaces")]
+    #[error(
+        "completion_callback_url {0:?} is not an http or https URL of at most 2048 printable characters without spaces"
+    )]
     Callback(String),
     /// No label has such a name.
-    #[error("placement tag {0:?}: a tag is the name of a label here, 1 to 63 letters, digits, '-', '_' and '.'")]
+    #[error(
+        "placement tag {0:?}: a tag is the name of a label here, 1 to 63 letters, digits, '-', '_' and '.'"
+    )]
     Tag(String),
     /// A digest that cannot be checked.
     #[error("the digest of {0:?} is of a kind that is not supported: use SHA256")]

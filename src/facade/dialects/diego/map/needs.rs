@@ -102,7 +102,10 @@ pub fn not_kept(definition: &TaskDefinition) -> Vec<&'static str> {
             network.is_some_and(|network| !network.properties.is_empty()),
         ),
         ("max_pids", definition.max_pids > 0),
-        ("certificate_properties", definition.certificate_properties.is_some()),
+        (
+            "certificate_properties",
+            definition.certificate_properties.is_some(),
+        ),
         ("log_rate_limit", definition.log_rate_limit.is_some()),
         ("metric_tags", !definition.metric_tags.is_empty()),
         ("metrics_guid", !definition.metrics_guid.is_empty()),

@@ -45,7 +45,10 @@ mod tests {
         for (rootfs, wanted) in [
             ("docker:///busybox#1.36", "docker.io/busybox:1.36"),
             ("docker:///library/busybox", "docker.io/library/busybox"),
-            ("docker://registry.example.com:5000/a/b#x", "registry.example.com:5000/a/b:x"),
+            (
+                "docker://registry.example.com:5000/a/b#x",
+                "registry.example.com:5000/a/b:x",
+            ),
             ("docker:///a/b@sha256:ab", "docker.io/a/b@sha256:ab"),
             ("preloaded:cflinuxfs4", "cloudfoundry/cflinuxfs4:1"),
         ] {

@@ -108,25 +108,44 @@ fn what_has_no_effect_is_noted() {
     let definition = TaskDefinition {
         cpu_weight: 50,
         max_pids: 10,
-        log_rate_limit: Some(LogRateLimit {
-            bytes_per_second: -1,
-        }),
+        log_rate_limit: Some(LogRateLimit { bytes_per_second: -1 }),
         ..good()
     };
     let task = made(&definition, &Settings::default()).unwrap();
-    assert_eq!(task.annotations()[names::NOT_KEPT], "cpu_weight,max_pids,log_rate_limit");
+    assert_eq!(
+        task.annotations()[names::NOT_KEPT],
+        "cpu_weight,max_pids,log_rate_limit"
+    );
 }
 
 #[test]
 fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
     type Change = fn(&mut TaskDefinition);
     let cases: [(Change, &str); 8] = [
-        (|d| d.root_fs = "preloaded:x".into(), "no image is known for stack \"x\""),
-        (|d| d.root_fs = "oci:///x".into(), "only docker://[HOST]/PATH[#TAG] and preloaded:STACK"),
-        (|d| d.volume_mounts = vec![VolumeMount::default()], "volume_mounts are not supported"),
-        (|d| d.volume_mounted_files = vec![messages::File::default()], "volume_mounted_files are not supported"),
-        (|d| d.image_username = "u".into(), "image_username and image_password are not supported"),
-        (|d| d.completion_callback_url = "ftp://x".into(), "is not an http or https URL"),
+        (
+            |d| d.root_fs = "preloaded:x".into(),
+            "no image is known for stack \"x\"",
+        ),
+        (
+            |d| d.root_fs = "oci:///x".into(),
+            "only docker://[HOST]/PATH[#TAG] and preloaded:STACK",
+        ),
+        (
+            |d| d.volume_mounts = vec![VolumeMount::default()],
+            "volume_mounts are not supported",
+        ),
+        (
+            |d| d.volume_mounted_files = vec![messages::File::default()],
+            "volume_mounted_files are not supported",
+        ),
+        (
+            |d| d.image_username = "u".into(),
+            "image_username and image_password are not supported",
+        ),
+        (
+            |d| d.completion_callback_url = "ftp://x".into(),
+            "is not an http or https URL",
+        ),
         (|d| d.placement_tags = vec!["a b".into()], "placement tag \"a b\""),
         (
             |d| {
@@ -232,7 +251,11 @@ fn kubernetes_puts_nothing_in_the_place_of_parts_of_a_value() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
         got,
-        [pair("B", "$$(A) and $$$$"), pair("C", "$HOME costs $5"), pair("A", "last")]
+        [
+            pair("B", "$$(A) and $$$$"),
+            pair("C", "$HOME costs $5"),
+            pair("A", "last")
+        ]
     );
 }
 

@@ -3,8 +3,8 @@
 use super::{Unsupported, filled, is_variable};
 use crate::{
     crd::{
-        Action, ActionGroup, Checksum, ChecksumAlgorithm, DownloadAction, Duration, EmitProgressAction, RunAction,
-        TimeoutAction, TryAction, UploadAction, Variable,
+        Action, ActionGroup, Checksum, ChecksumAlgorithm, DownloadAction, Duration, EmitProgressAction,
+        RunAction, TimeoutAction, TryAction, UploadAction, Variable,
     },
     facade::dialects::diego::{
         downgrade,
@@ -119,7 +119,9 @@ impl Tree {
             }));
         }
         if let Some(parallel) = &action.parallel {
-            return self.group(&parallel.actions, &parallel.log_source).map(Action::Parallel);
+            return self
+                .group(&parallel.actions, &parallel.log_source)
+                .map(Action::Parallel);
         }
         if let Some(codependent) = &action.codependent
             && action.serial.is_none()
@@ -130,7 +132,8 @@ impl Tree {
         }
         // What is none of these was refused before.
         let serial = action.serial.as_deref().cloned().unwrap_or_default();
-        self.group(&serial.actions, &serial.log_source).map(Action::Serial)
+        self.group(&serial.actions, &serial.log_source)
+            .map(Action::Serial)
     }
 
     fn download(&self, download: &messages::DownloadAction) -> Result<DownloadAction, Unsupported> {

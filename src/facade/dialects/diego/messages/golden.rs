@@ -95,7 +95,10 @@ fn a_task_carries_its_definition_byte_for_byte() {
         state: State::Pending.into(),
         ..Task::default()
     };
-    assert_eq!(hex(&task.encode_to_vec()), "0a050a03613a621201671a01642001280138 01".replace(' ', ""));
+    assert_eq!(
+        hex(&task.encode_to_vec()),
+        "0a050a03613a621201671a01642001280138 01".replace(' ', "")
+    );
 }
 
 #[test]

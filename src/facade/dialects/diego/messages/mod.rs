@@ -16,15 +16,15 @@ pub use action::{
     Action, DownloadAction, EnvironmentVariable, File, ParallelAction, RunAction, TimeoutAction,
 };
 #[cfg(test)]
-pub use action::{CodependentAction, EmitProgressAction, ResourceLimits, SerialAction, TryAction, UploadAction};
-pub use definition::{
-    CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition,
+pub use action::{
+    CodependentAction, EmitProgressAction, ResourceLimits, SerialAction, TryAction, UploadAction,
 };
+pub use definition::{CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition};
 #[cfg(test)]
 pub use definition::{IcmpInfo, LogRateLimit, PortRange, VolumeMount};
 pub use requests::{
-    CellCapacity, CellPresence, CellsResponse, CompleteTaskRequest, DesireTaskRequest, DomainsResponse, Error,
-    ErrorType, FailTaskRequest, PingResponse, Provider, RejectTaskRequest, StartTaskRequest,
+    CellCapacity, CellPresence, CellsResponse, CompleteTaskRequest, DesireTaskRequest, DomainsResponse,
+    Error, ErrorType, FailTaskRequest, PingResponse, Provider, RejectTaskRequest, StartTaskRequest,
     StartTaskResponse, State, Task, TaskChangedEvent, TaskEvent, TaskGuidRequest, TaskResponse, TasksRequest,
     TasksResponse, UpsertDomainRequest,
 };

@@ -18,7 +18,11 @@ impl Stream {
         let response = bbs.respond("POST", path, "").await;
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
         assert_eq!(
-            (response.status().as_u16(), header("content-type"), header("cache-control")),
+            (
+                response.status().as_u16(),
+                header("content-type"),
+                header("cache-control")
+            ),
             (
                 200,
                 "text/event-stream; charset=utf-8".into(),
@@ -42,7 +46,9 @@ impl Stream {
                     continue;
                 }
                 let lines: Vec<&str> = frame.lines().collect();
-                let [id, event, data] = lines[..] else { panic!("{frame}") };
+                let [id, event, data] = lines[..] else {
+                    panic!("{frame}")
+                };
                 assert_eq!(id, format!("id: {}", self.next));
                 self.next += 1;
                 let data = STANDARD.decode(data.strip_prefix("data: ").unwrap()).unwrap();
@@ -74,14 +80,23 @@ async fn the_whole_life_of_a_task_is_told() {
     let mut stream = Stream::open(&bbs, "/v1/events/tasks.r1").await;
     bbs.desire("g", "d").await.unwrap();
     let created = stream.one("task_created").await;
-    assert_eq!((created.task_guid.as_str(), created.state()), ("g", State::Pending));
+    assert_eq!(
+        (created.task_guid.as_str(), created.state()),
+        ("g", State::Pending)
+    );
     assert_eq!(created.task_definition, Some(definition().encode_to_vec()));
     bbs.named("cancel", "g").await.unwrap();
     let (before, after) = stream.changed().await;
-    assert_eq!((before.state(), after.state()), (State::Pending, State::Completed));
+    assert_eq!(
+        (before.state(), after.state()),
+        (State::Pending, State::Completed)
+    );
     bbs.named("resolving", "g").await.unwrap();
     let (before, after) = stream.changed().await;
-    assert_eq!((before.state(), after.state()), (State::Completed, State::Resolving));
+    assert_eq!(
+        (before.state(), after.state()),
+        (State::Completed, State::Resolving)
+    );
     bbs.named("delete", "g").await.unwrap();
     let removed = stream.one("task_removed").await;
     assert_eq!(
@@ -104,11 +119,18 @@ async fn starts_ends_and_rejections_are_told_once_each() {
     assert_eq!((after.state(), after.cell_id.as_str()), (State::Running, "cell"));
     bbs.reject("g", "first").await.unwrap();
     let (before, after) = stream.changed().await;
-    assert_eq!((before.state(), after.state(), after.rejection_count), (State::Running, State::Pending, 1));
+    assert_eq!(
+        (before.state(), after.state(), after.rejection_count),
+        (State::Running, State::Pending, 1)
+    );
     bbs.reject("g", "second").await.unwrap();
     let (_, after) = stream.changed().await;
     assert_eq!(
-        (after.state(), after.rejection_count, after.failure_reason.as_str()),
+        (
+            after.state(),
+            after.rejection_count,
+            after.failure_reason.as_str()
+        ),
         (State::Completed, 2, "second")
     );
     bbs.desire("h", "d").await.unwrap();

@@ -58,7 +58,9 @@ async fn actions_nested_ten_thousand_deep_are_refused_and_harm_nobody() {
     let mut definition = Vec::new();
     put(&mut definition, 1, b"docker:///busybox");
     put(&mut definition, 3, &action);
-    let body = bbs.bytes("/v1/tasks/desire.r2", desire("g", "d", &definition)).await;
+    let body = bbs
+        .bytes("/v1/tasks/desire.r2", desire("g", "d", &definition))
+        .await;
     assert_eq!(outcome(&body), bad_request());
     bbs.desire("g", "d").await.unwrap();
 }
@@ -81,7 +83,9 @@ async fn a_definition_may_be_as_large_as_an_object_holds_and_not_larger() {
     assert_eq!(bbs.got("g").await.task_definition, Some(largest));
     bbs.start("g", "cell").await;
     bbs.reject("g", &"\u{1}".repeat(1023)).await.unwrap();
-    let body = bbs.bytes("/v1/tasks/desire.r2", desire("h", "d", &sized(most + 1))).await;
+    let body = bbs
+        .bytes("/v1/tasks/desire.r2", desire("h", "d", &sized(most + 1)))
+        .await;
     let text = "the task definition has 184321 bytes; at most 184320 are possible";
     assert_eq!(outcome(&body), Err((ErrorType::InvalidRequest, text.into())));
     let body = bbs.bytes("/v1/tasks/desire.r2", vec![0; 256 * 1024 + 1]).await;
@@ -94,10 +98,23 @@ async fn other_paths_and_methods_are_told_in_plain_text() {
     let bbs = Bbs::open(with_cells(0)).await;
     let (status, headers, _) = bbs.send("GET", "/v1/tasks/list.r3", "").await;
     assert_eq!((status, headers["allow"].to_str().unwrap()), (405, "POST"));
-    for path in ["/v1/tasks/list", "/v1/tasks/desire", "/v1/tasks/desire.r1", "/", "/openapi.json", "/docs"] {
+    for path in [
+        "/v1/tasks/list",
+        "/v1/tasks/desire",
+        "/v1/tasks/desire.r1",
+        "/",
+        "/openapi.json",
+        "/docs",
+    ] {
         let (status, headers, _) = bbs.send("POST", path, "").await;
         assert_eq!(status, 404, "{path}");
-        assert!(headers["content-type"].to_str().unwrap().starts_with("text/plain"), "{path}");
+        assert!(
+            headers["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("text/plain"),
+            "{path}"
+        );
     }
 }
 
@@ -119,15 +136,24 @@ async fn whoever_may_not_is_told_so_and_learns_nothing() {
     };
     assert_eq!(bbs.desire("g", "d").await, refused("create tasks"));
     let listed: TasksResponse = bbs.call("/v1/tasks/list.r3", TasksRequest::default()).await;
-    assert_eq!((told(listed.error), listed.tasks.len()), (refused("list tasks"), 0));
+    assert_eq!(
+        (told(listed.error), listed.tasks.len()),
+        (refused("list tasks"), 0)
+    );
     let name = super::super::names::object_name("g");
     let one = bbs.response("g").await;
     assert_eq!(
         (told(one.error), one.task),
         (refused(&format!("get task \"{name}\"")), None)
     );
-    assert_eq!(bbs.named("cancel", "g").await, refused(&format!("patch task \"{name}\"")));
-    assert_eq!(bbs.named("delete", "g").await, refused(&format!("delete task \"{name}\"")));
+    assert_eq!(
+        bbs.named("cancel", "g").await,
+        refused(&format!("patch task \"{name}\""))
+    );
+    assert_eq!(
+        bbs.named("delete", "g").await,
+        refused(&format!("delete task \"{name}\""))
+    );
     assert_eq!(
         told(bbs.start("g", "cell").await.error),
         refused(&format!("patch the status of task \"{name}\""))

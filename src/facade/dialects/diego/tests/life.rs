@@ -60,7 +60,10 @@ async fn a_guid_is_taken_once() {
     let bbs = Bbs::open(with_cells(0)).await;
     bbs.desire("g", "d").await.unwrap();
     let exists = "the requested resource already exists";
-    assert_eq!(bbs.desire("g", "other").await, Err((ErrorType::ResourceExists, exists.into())));
+    assert_eq!(
+        bbs.desire("g", "other").await,
+        Err((ErrorType::ResourceExists, exists.into()))
+    );
     // Guids tell capitals apart, names of objects do not.
     bbs.desire("G", "d").await.unwrap();
     assert_eq!(bbs.listed("", "").await.len(), 2);
@@ -77,7 +80,12 @@ async fn a_cancelled_task_is_completed_at_once_and_for_good() {
         bbs.named("cancel", guid).await.unwrap();
         let task = bbs.got(guid).await;
         assert_eq!(
-            (task.state(), task.failed, task.failure_reason.as_str(), task.cell_id.as_str()),
+            (
+                task.state(),
+                task.failed,
+                task.failure_reason.as_str(),
+                task.cell_id.as_str()
+            ),
             (State::Completed, true, "task was cancelled", "")
         );
         assert_eq!(task.first_completed_at, task.updated_at);
@@ -85,7 +93,10 @@ async fn a_cancelled_task_is_completed_at_once_and_for_good() {
         assert_eq!(bbs.named("cancel", guid).await, over);
         assert_eq!(bbs.fail(guid, "late").await, over);
         assert_eq!(bbs.complete(guid, "cell", "").await, over);
-        assert_eq!(told(bbs.start(guid, "cell").await.error), transition(State::Completed, State::Running));
+        assert_eq!(
+            told(bbs.start(guid, "cell").await.error),
+            transition(State::Completed, State::Running)
+        );
     }
 }
 
@@ -106,7 +117,12 @@ async fn only_its_cell_completes_a_task_and_its_result_is_kept() {
     bbs.complete("g", "cell", "{\"answer\": 42}").await.unwrap();
     let task = bbs.got("g").await;
     assert_eq!(
-        (task.state(), task.failed, task.result.as_str(), task.cell_id.as_str()),
+        (
+            task.state(),
+            task.failed,
+            task.result.as_str(),
+            task.cell_id.as_str()
+        ),
         (State::Completed, false, "{\"answer\": 42}", "")
     );
     assert_eq!(bbs.listed("d", "").await, [task]);
@@ -123,7 +139,10 @@ async fn results_of_many_tasks_are_listed() {
     }
     let listed = bbs.listed("d", "").await;
     assert_eq!(listed.len(), 5);
-    assert!(listed.iter().all(|task| task.result == task.task_guid), "{listed:?}");
+    assert!(
+        listed.iter().all(|task| task.result == task.task_guid),
+        "{listed:?}"
+    );
 }
 
 #[tokio::test]
@@ -132,13 +151,20 @@ async fn a_failed_task_keeps_its_reason_up_to_a_bound() {
     for (guid, reason, kept) in [
         ("short", "no luck".to_owned(), "no luck".to_owned()),
         ("most", "x".repeat(1023), "x".repeat(1023)),
-        ("long", "x".repeat(3000), format!("{}(truncated)", "x".repeat(1013))),
+        (
+            "long",
+            "x".repeat(3000),
+            format!("{}(truncated)", "x".repeat(1013)),
+        ),
     ] {
         bbs.desire(guid, "d").await.unwrap();
         bbs.start(guid, "cell").await;
         bbs.fail(guid, &reason).await.unwrap();
         let task = bbs.got(guid).await;
-        assert_eq!((task.state(), task.failed, task.failure_reason), (State::Completed, true, kept));
+        assert_eq!(
+            (task.state(), task.failed, task.failure_reason),
+            (State::Completed, true, kept)
+        );
     }
 }
 
@@ -152,7 +178,10 @@ async fn the_first_rejection_fails_a_task_that_may_have_none() {
         (task.state(), task.failed, task.failure_reason.as_str()),
         (State::Completed, true, "no room")
     );
-    assert_eq!((task.rejection_count, task.rejection_reason.as_str()), (1, "no room"));
+    assert_eq!(
+        (task.rejection_count, task.rejection_reason.as_str()),
+        (1, "no room")
+    );
     assert_eq!(
         bbs.reject("g", "again").await,
         transition(State::Completed, State::Completed)

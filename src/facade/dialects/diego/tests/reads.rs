@@ -77,9 +77,17 @@ async fn older_clients_see_no_image_layers() {
     assert_eq!((one.error, all.error), (None, None));
     assert_eq!(all.tasks, [one.task.clone().unwrap()]);
     let older = TaskDefinition::decode(&*one.task.unwrap().task_definition.unwrap()).unwrap();
-    assert_eq!((older.image_layers.len(), older.cached_dependencies[0].name.as_str()), (0, "shared"));
+    assert_eq!(
+        (
+            older.image_layers.len(),
+            older.cached_dependencies[0].name.as_str()
+        ),
+        (0, "shared")
+    );
     let serial = older.action.unwrap().serial.unwrap();
-    let download = serial.actions[0].parallel.as_ref().unwrap().actions[0].download.clone();
+    let download = serial.actions[0].parallel.as_ref().unwrap().actions[0]
+        .download
+        .clone();
     assert_eq!(download.unwrap().artifact, "exclusive");
     assert_eq!(serial.actions[1], definition().action.unwrap());
     assert_eq!(bbs.got("g").await.task_definition, Some(sent.encode_to_vec()));
@@ -101,7 +109,10 @@ async fn tasks_that_were_made_elsewhere_are_read_by_their_name_and_cancelled() {
     let definition = TaskDefinition::decode(&*task.task_definition.unwrap()).unwrap();
     assert_eq!(definition.root_fs, "docker:///busybox#1");
     assert_eq!(bbs.listed("d", "").await.len(), 1);
-    assert!(matches!(bbs.desire("copy", "d").await, Err((ErrorType::ResourceExists, _))));
+    assert!(matches!(
+        bbs.desire("copy", "d").await,
+        Err((ErrorType::ResourceExists, _))
+    ));
     assert_eq!(
         told(bbs.start("copy", "cell").await.error),
         transition(State::Pending, State::Running)
@@ -194,7 +205,10 @@ async fn nodes_are_cells() {
 #[tokio::test]
 async fn the_server_is_there() {
     let bbs = Bbs::open(with_cells(0)).await;
-    assert_eq!(bbs.bytes("/v1/ping", b"whatever".to_vec()).await, [0x08, 0x01].as_slice());
+    assert_eq!(
+        bbs.bytes("/v1/ping", b"whatever".to_vec()).await,
+        [0x08, 0x01].as_slice()
+    );
     let ping: PingResponse = bbs.call("/v1/ping", TasksRequest::default()).await;
     assert!(ping.available);
 }

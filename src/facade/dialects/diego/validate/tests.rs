@@ -98,7 +98,10 @@ fn the_other_calls_name_what_they_miss() {
             task_guid: guid.into(),
         }))
     };
-    assert_eq!((named(""), named("any text")), ("Invalid field: task_guid".into(), String::new()));
+    assert_eq!(
+        (named(""), named("any text")),
+        ("Invalid field: task_guid".into(), String::new())
+    );
     assert_eq!(
         told(super::upsert(&UpsertDomainRequest::default())),
         "Invalid field: domain"
@@ -116,12 +119,13 @@ fn a_definition_is_told_what_is_wrong_with_its_fields() {
         (|d| d.memory_mb = -1, "Invalid field: memory_mb"),
         (|d| d.disk_mb = -1, "Invalid field: disk_mb"),
         (|d| d.max_pids = -1, "Invalid field: max_pids"),
-        (|d| d.annotation = "x".repeat(10 * 1024 + 1), "Invalid field: annotation"),
+        (
+            |d| d.annotation = "x".repeat(10 * 1024 + 1),
+            "Invalid field: annotation",
+        ),
         (
             |d| {
-                d.log_rate_limit = Some(LogRateLimit {
-                    bytes_per_second: -2,
-                });
+                d.log_rate_limit = Some(LogRateLimit { bytes_per_second: -2 });
             },
             "Invalid field: log_rate_limit",
         ),
@@ -131,11 +135,20 @@ fn a_definition_is_told_what_is_wrong_with_its_fields() {
             |d| d.egress_rules = vec![SecurityGroupRule::default()],
             "Invalid field: egress_rules",
         ),
-        (|d| d.cached_dependencies = vec![CachedDependency::default()],
-            "Invalid field: cached_dependency, Invalid field: from, Invalid field: to"),
-        (|d| { d.image_layers = vec![ImageLayer { layer_type: 2, ..ImageLayer::default() }]; },
+        (
+            |d| d.cached_dependencies = vec![CachedDependency::default()],
+            "Invalid field: cached_dependency, Invalid field: from, Invalid field: to",
+        ),
+        (
+            |d| {
+                d.image_layers = vec![ImageLayer {
+                    layer_type: 2,
+                    ..ImageLayer::default()
+                }];
+            },
             "Invalid field: image_layer, Invalid field: url, Invalid field: destination_path, Invalid field: media_type, \
-             Invalid field: digest_algorithm, Invalid field: digest_value, Invalid field: legacy_download_user"),
+             Invalid field: digest_algorithm, Invalid field: digest_value, Invalid field: legacy_download_user",
+        ),
     ];
     for (change, text) in cases {
         assert_eq!(but_for(change), text);
@@ -156,9 +169,7 @@ fn what_the_real_server_does_not_look_at_is_not_looked_at_here() {
         d.cpu_weight = 1000;
         d.completion_callback_url = "anything".into();
         d.placement_tags = vec![String::new()];
-        d.log_rate_limit = Some(LogRateLimit {
-            bytes_per_second: -1,
-        });
+        d.log_rate_limit = Some(LogRateLimit { bytes_per_second: -1 });
         d.annotation = "x".repeat(10 * 1024);
     });
     assert_eq!(text, "");
@@ -180,11 +191,17 @@ fn layers_need_a_digest_that_is_whole_and_known() {
         })
     };
     assert_eq!((layer(0, ""), layer(1, "v"), layer(2, "v")), Default::default());
-    assert_eq!(layer(1, ""), "Invalid field: image_layer, Invalid field: digest_value");
+    assert_eq!(
+        layer(1, ""),
+        "Invalid field: image_layer, Invalid field: digest_value"
+    );
     // The real server says it twice.
     let twice = "Invalid field: digest_algorithm, Invalid field: digest_algorithm";
     assert_eq!(layer(0, "v"), format!("Invalid field: image_layer, {twice}"));
-    assert_eq!(layer(9, "v"), "Invalid field: image_layer, Invalid field: digest_algorithm");
+    assert_eq!(
+        layer(9, "v"),
+        "Invalid field: image_layer, Invalid field: digest_algorithm"
+    );
 }
 
 #[test]
@@ -199,26 +216,69 @@ fn actions_are_told_apart_by_the_first_that_is_there() {
     for (action, text) in [
         (Action::default(), "Invalid field: inner-action"),
         (
-            Action { run: Some(Box::default()), serial: Some(group()), ..Action::default() },
+            Action {
+                run: Some(Box::default()),
+                serial: Some(group()),
+                ..Action::default()
+            },
             "Invalid field: path, Invalid field: user",
         ),
         (
-            Action { download: Some(Box::default()), ..Action::default() },
+            Action {
+                download: Some(Box::default()),
+                ..Action::default()
+            },
             "Invalid field: from, Invalid field: to, Invalid field: user",
         ),
         (
-            Action { upload: Some(Box::default()), ..Action::default() },
+            Action {
+                upload: Some(Box::default()),
+                ..Action::default()
+            },
             "Invalid field: to, Invalid field: from, Invalid field: user",
         ),
         (
-            Action { timeout: Some(Box::default()), ..Action::default() },
+            Action {
+                timeout: Some(Box::default()),
+                ..Action::default()
+            },
             "Invalid field: action, Invalid field: timeout_ms",
         ),
-        (Action { emit_progress: Some(Box::default()), ..Action::default() }, "Invalid field: action"),
-        (Action { try_: Some(Box::default()), ..Action::default() }, "Invalid field: action"),
-        (Action { parallel: Some(Box::default()), ..Action::default() }, "Invalid field: actions"),
-        (Action { serial: Some(group()), ..Action::default() }, "Invalid field: actions"),
-        (Action { codependent: Some(Box::default()), ..Action::default() }, "Invalid field: actions"),
+        (
+            Action {
+                emit_progress: Some(Box::default()),
+                ..Action::default()
+            },
+            "Invalid field: action",
+        ),
+        (
+            Action {
+                try_: Some(Box::default()),
+                ..Action::default()
+            },
+            "Invalid field: action",
+        ),
+        (
+            Action {
+                parallel: Some(Box::default()),
+                ..Action::default()
+            },
+            "Invalid field: actions",
+        ),
+        (
+            Action {
+                serial: Some(group()),
+                ..Action::default()
+            },
+            "Invalid field: actions",
+        ),
+        (
+            Action {
+                codependent: Some(Box::default()),
+                ..Action::default()
+            },
+            "Invalid field: actions",
+        ),
     ] {
         assert_eq!(acting(action.clone()), format!("{prefix}{text}"), "{action:?}");
     }
@@ -261,23 +321,42 @@ fn all_kinds_of_actions_pass_when_they_are_whole() {
     };
     let child = || Some(Box::new(run()));
     let all = vec![
-        Action { download: Some(Box::new(download.clone())), ..Action::default() },
-        Action { upload: Some(Box::new(upload)), ..Action::default() },
         Action {
-            timeout: Some(Box::new(TimeoutAction { action: child(), timeout_ms: 1, ..TimeoutAction::default() })),
+            download: Some(Box::new(download.clone())),
             ..Action::default()
         },
         Action {
-            emit_progress: Some(Box::new(EmitProgressAction { action: child(), ..EmitProgressAction::default() })),
+            upload: Some(Box::new(upload)),
             ..Action::default()
         },
         Action {
-            codependent: Some(Box::new(CodependentAction { actions: vec![run()], ..CodependentAction::default() })),
+            timeout: Some(Box::new(TimeoutAction {
+                action: child(),
+                timeout_ms: 1,
+                ..TimeoutAction::default()
+            })),
+            ..Action::default()
+        },
+        Action {
+            emit_progress: Some(Box::new(EmitProgressAction {
+                action: child(),
+                ..EmitProgressAction::default()
+            })),
+            ..Action::default()
+        },
+        Action {
+            codependent: Some(Box::new(CodependentAction {
+                actions: vec![run()],
+                ..CodependentAction::default()
+            })),
             ..Action::default()
         },
     ];
     let serial = Action {
-        serial: Some(Box::new(SerialAction { actions: all, ..SerialAction::default() })),
+        serial: Some(Box::new(SerialAction {
+            actions: all,
+            ..SerialAction::default()
+        })),
         ..Action::default()
     };
     assert_eq!(acting(serial), "");
@@ -291,8 +370,14 @@ fn all_kinds_of_actions_pass_when_they_are_whole() {
             checksum_value: value.into(),
             ..download.clone()
         };
-        let action = Action { download: Some(Box::new(download)), ..Action::default() };
-        assert_eq!(acting(action), format!("Invalid field: action, Invalid field: {text}"));
+        let action = Action {
+            download: Some(Box::new(download)),
+            ..Action::default()
+        };
+        assert_eq!(
+            acting(action),
+            format!("Invalid field: action, Invalid field: {text}")
+        );
     }
 }
 

@@ -42,7 +42,12 @@ fn is_host(authority: &str) -> bool {
         Some((_, after)) => after,
         None => host.find(':').map_or("", |at| &host[at..]),
     };
-    let legal = |c: char| !matches!(c, ' ' | '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}' | '%');
+    let legal = |c: char| {
+        !matches!(
+            c,
+            ' ' | '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}' | '%'
+        )
+    };
     let digits = port.strip_prefix(':').map_or(port.is_empty(), |digits| {
         digits.bytes().all(|byte| byte.is_ascii_digit())
     });

@@ -103,7 +103,10 @@ mod tests {
             ("busybox", "docker:///busybox"),
             ("busybox:1.36", "docker:///busybox#1.36"),
             ("docker.io/library/busybox:1", "docker:///library/busybox#1"),
-            ("registry.example.com:5000/a/b:x", "docker://registry.example.com:5000/a/b#x"),
+            (
+                "registry.example.com:5000/a/b:x",
+                "docker://registry.example.com:5000/a/b#x",
+            ),
             ("a/b@sha256:ab", "docker:///a/b@sha256:ab"),
         ] {
             assert_eq!(rootfs(image), wanted, "{image}");

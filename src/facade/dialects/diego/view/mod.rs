@@ -176,9 +176,9 @@ pub fn lacks_result(task: &Task) -> bool {
     let reported = status
         .and_then(|status| status.reported_end.as_ref())
         .and_then(|end| end.result.as_ref());
-    let left_out = result.or(reported).is_some_and(|result| {
-        results::is_empty(result) && result.size_bytes.unwrap_or(1) > 0
-    });
+    let left_out = result
+        .or(reported)
+        .is_some_and(|result| results::is_empty(result) && result.size_bytes.unwrap_or(1) > 0);
     counts && left_out
 }
 
@@ -216,9 +216,7 @@ fn result(task: &Task) -> String {
             .and_then(|status| status.reported_end.as_ref())
             .and_then(|end| end.result.as_ref())
     };
-    let result = status
-        .and_then(|status| status.result.as_ref())
-        .or_else(reported);
+    let result = status.and_then(|status| status.result.as_ref()).or_else(reported);
     result
         .map(|result| String::from_utf8_lossy(&results::body(result)).into_owned())
         .unwrap_or_default()

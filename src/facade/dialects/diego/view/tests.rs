@@ -30,9 +30,9 @@ fn desired(cells: bool, marks: &Marks, status: Value) -> Task {
         task.spec.external = None;
         task.spec.actions = Some(Default::default());
     }
-    task.annotations_mut().insert(names::MARKS.into(), marks.to_text());
-    task.metadata.creation_timestamp =
-        Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+    task.annotations_mut()
+        .insert(names::MARKS.into(), marks.to_text());
+    task.metadata.creation_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
     task.status = serde_json::from_value(status).unwrap();
     task
 }
@@ -69,8 +69,14 @@ fn a_new_task_is_pending_and_says_what_was_sent() {
 fn a_pod_runs_on_its_node_and_ends_as_its_phase_says() {
     let pod = json!({"name": "p", "node": "n1"});
     let status = |phase: &str| json!({"phase": phase, "pod": pod, "finishedAt": "2026-01-01T00:00:07.250Z"});
-    assert_eq!(short(&in_a_pod(status("Pending"))), (State::Pending, "", false, ""));
-    assert_eq!(short(&in_a_pod(status("Running"))), (State::Running, "n1", false, ""));
+    assert_eq!(
+        short(&in_a_pod(status("Pending"))),
+        (State::Pending, "", false, "")
+    );
+    assert_eq!(
+        short(&in_a_pod(status("Running"))),
+        (State::Running, "n1", false, "")
+    );
     let done = in_a_pod(status("Succeeded"));
     assert_eq!(short(&done), (State::Completed, "", false, ""));
     let at = CREATED + 7_250_000_000;
@@ -87,16 +93,24 @@ fn a_pod_runs_on_its_node_and_ends_as_its_phase_says() {
         let mut status = status("Failed");
         status["reason"] = reason.into();
         status["message"] = "TSK: Exited with status 3".into();
-        assert_eq!(short(&in_a_pod(status)), (State::Completed, cell, true, words), "{reason}");
+        assert_eq!(
+            short(&in_a_pod(status)),
+            (State::Completed, cell, true, words),
+            "{reason}"
+        );
     }
     let mut long = status("Failed");
     long["message"] = "x".repeat(2000).into();
-    assert_eq!(in_a_pod(long).failure_reason, format!("{}(truncated)", "x".repeat(1013)));
+    assert_eq!(
+        in_a_pod(long).failure_reason,
+        format!("{}(truncated)", "x".repeat(1013))
+    );
 }
 
 #[test]
 fn a_task_is_completed_as_soon_as_its_end_is_decided() {
-    let running = json!({"phase": "Running", "modifiedAt": "2026-01-01T00:00:01Z", "pod": {"name": "p", "node": "n1"}});
+    let running =
+        json!({"phase": "Running", "modifiedAt": "2026-01-01T00:00:01Z", "pod": {"name": "p", "node": "n1"}});
     let marks = Marks {
         cancelled_at: Some(CREATED + 5),
         ..Marks::default()
@@ -105,7 +119,10 @@ fn a_task_is_completed_as_soon_as_its_end_is_decided() {
     let task = seen(false, &marks, running.clone());
     assert_eq!((short(&task), task.first_completed_at), (cancelled, CREATED + 5));
     // The container came to a good end all the same; but the end was told already.
-    assert_eq!(short(&seen(false, &marks, json!({"phase": "Succeeded"}))), cancelled);
+    assert_eq!(
+        short(&seen(false, &marks, json!({"phase": "Succeeded"}))),
+        cancelled
+    );
 
     let mut elsewhere = desired(false, &Marks::default(), running.clone());
     elsewhere.spec.cancel = Some(true);
@@ -113,10 +130,17 @@ fn a_task_is_completed_as_soon_as_its_end_is_decided() {
 
     let mut reported = running;
     reported["reportedEnd"] = json!({"phase": "Failed", "message": "no"});
-    assert_eq!(short(&in_a_pod(reported.clone())), (State::Completed, "", true, "no"));
-    reported["reportedEnd"] = json!({"phase": "Succeeded", "result": {"status": 200, "body": "42", "truncated": false}});
+    assert_eq!(
+        short(&in_a_pod(reported.clone())),
+        (State::Completed, "", true, "no")
+    );
+    reported["reportedEnd"] =
+        json!({"phase": "Succeeded", "result": {"status": 200, "body": "42", "truncated": false}});
     let task = in_a_pod(reported);
-    assert_eq!((short(&task), task.result.as_str()), ((State::Completed, "", false, ""), "42"));
+    assert_eq!(
+        (short(&task), task.result.as_str()),
+        ((State::Completed, "", false, ""), "42")
+    );
 }
 
 #[test]
@@ -127,7 +151,10 @@ fn cells_from_outside_say_when_a_task_runs() {
         running: true,
         ..Marks::default()
     };
-    assert_eq!(short(&seen(true, &marks, engine.clone())), (State::Running, "cell-z1", false, ""));
+    assert_eq!(
+        short(&seen(true, &marks, engine.clone())),
+        (State::Running, "cell-z1", false, "")
+    );
     let rejected = Marks {
         running: false,
         rejections: 1,
@@ -136,7 +163,10 @@ fn cells_from_outside_say_when_a_task_runs() {
     };
     let task = seen(true, &rejected, engine);
     assert_eq!(short(&task), (State::Pending, "cell-z1", false, ""));
-    assert_eq!((task.rejection_count, task.rejection_reason.as_str()), (1, "full"));
+    assert_eq!(
+        (task.rejection_count, task.rejection_reason.as_str()),
+        (1, "full")
+    );
 }
 
 #[test]
@@ -145,8 +175,14 @@ fn a_task_is_resolving_while_somebody_or_the_callback_says_so() {
         resolving_at: Some(1),
         ..Marks::default()
     };
-    assert_eq!(seen(true, &resolving, json!({"phase": "Failed"})).state(), State::Resolving);
-    assert_eq!(seen(true, &resolving, json!({"phase": "Running"})).state(), State::Pending);
+    assert_eq!(
+        seen(true, &resolving, json!({"phase": "Failed"})).state(),
+        State::Resolving
+    );
+    assert_eq!(
+        seen(true, &resolving, json!({"phase": "Running"})).state(),
+        State::Pending
+    );
     for (callback, state) in [
         ("Pending", State::Completed),
         ("Delivering", State::Resolving),
@@ -162,13 +198,22 @@ fn a_task_is_resolving_while_somebody_or_the_callback_says_so() {
 fn a_result_counts_unless_the_task_was_cancelled() {
     let result = json!({"status": 200, "body": "out", "sizeBytes": 3, "truncated": false});
     let of = |phase: &str| in_a_pod(json!({"phase": phase, "result": result})).result;
-    assert_eq!(["Succeeded", "Failed", "Cancelled", "Running"].map(of), ["out", "out", "", ""]);
+    assert_eq!(
+        ["Succeeded", "Failed", "Cancelled", "Running"].map(of),
+        ["out", "out", "", ""]
+    );
     let lacks = |phase: &str, size: i64| {
-        let status = json!({"phase": phase, "result": {"status": 200, "sizeBytes": size, "truncated": false}});
+        let status =
+            json!({"phase": phase, "result": {"status": 200, "sizeBytes": size, "truncated": false}});
         lacks_result(&desired(false, &Marks::default(), status))
     };
     assert_eq!(
-        [lacks("Succeeded", 3), lacks("Succeeded", 0), lacks("Cancelled", 3), lacks("Running", 3)],
+        [
+            lacks("Succeeded", 3),
+            lacks("Succeeded", 0),
+            lacks("Cancelled", 3),
+            lacks("Running", 3)
+        ],
         [true, false, false, false]
     );
 }
@@ -207,5 +252,8 @@ fn a_task_that_was_made_elsewhere_is_told_by_its_name_and_what_it_runs() {
         ..TaskDefinition::default()
     };
     assert_eq!(definition, wanted);
-    assert_eq!((shown.task_guid.as_str(), short(&shown)), ("copy", (State::Running, "n1", false, "")));
+    assert_eq!(
+        (shown.task_guid.as_str(), short(&shown)),
+        ("copy", (State::Running, "n1", false, ""))
+    );
 }
