@@ -22,8 +22,8 @@ use super::{
     settings::Settings,
 };
 use crate::crd::{
-    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, PodOptions, Task,
-    TaskSpec,
+    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, MAX_ACTIONS,
+    PodOptions, Task, TaskSpec,
 };
 
 /// Who does the work of tasks that cells from outside run.
@@ -153,6 +153,14 @@ fn in_a_pod(
     settings: &Settings,
 ) -> Result<TaskSpec, Unsupported> {
     needs::refuse(definition)?;
+    // Before anything is made of them: a request has room for many more.
+    if definition
+        .action
+        .as_ref()
+        .is_some_and(|action| needs::count(action) > MAX_ACTIONS)
+    {
+        return Err(ActionsError::TooMany.into());
+    }
     let tree = Tree::of(definition);
     let action: Action = tree.action(definition)?;
     let tree_map = action.to_map();

@@ -70,24 +70,25 @@ pub fn refuse(definition: &TaskDefinition) -> Result<(), Unsupported> {
 }
 
 fn has_files(action: &Action) -> bool {
-    let one = |child: &Option<Box<Action>>| child.as_deref().is_some_and(has_files);
-    let many = |children: &[Action]| children.iter().any(has_files);
-    action
-        .run
-        .as_ref()
-        .is_some_and(|run| !run.volume_mounted_files.is_empty())
-        || action.timeout.as_ref().is_some_and(|inner| one(&inner.action))
-        || action
-            .emit_progress
-            .as_ref()
-            .is_some_and(|inner| one(&inner.action))
-        || action.try_.as_ref().is_some_and(|inner| one(&inner.action))
-        || action.parallel.as_ref().is_some_and(|inner| many(&inner.actions))
-        || action.serial.as_ref().is_some_and(|inner| many(&inner.actions))
-        || action
-            .codependent
-            .as_ref()
-            .is_some_and(|inner| many(&inner.actions))
+    let run = action.run.as_ref();
+    run.is_some_and(|run| !run.volume_mounted_files.is_empty()) || inner(action).any(has_files)
+}
+
+/// How many actions there are, inner ones included.
+pub fn count(action: &Action) -> usize {
+    1 + inner(action).map(count).sum::<usize>()
+}
+
+/// The actions right within one. They come decoded, and so at most some fifty deep.
+fn inner(action: &Action) -> impl Iterator<Item = &Action> {
+    let timeout = action.timeout.iter().filter_map(|it| it.action.as_deref());
+    let progress = action.emit_progress.iter().filter_map(|it| it.action.as_deref());
+    let attempt = action.try_.iter().filter_map(|it| it.action.as_deref());
+    let parallel = action.parallel.iter().flat_map(|it| &it.actions);
+    let serial = action.serial.iter().flat_map(|it| &it.actions);
+    let codependent = action.codependent.iter().flat_map(|it| &it.actions);
+    let one = timeout.chain(progress).chain(attempt);
+    one.chain(parallel).chain(serial).chain(codependent)
 }
 
 /// Fields of the definition that have no effect here, by their names in JSON. A task does its work without them.

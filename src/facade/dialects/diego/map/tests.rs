@@ -313,6 +313,27 @@ fn actions_deeper_than_a_task_holds_are_refused_with_a_sentence() {
     assert!(matches!(refused, Unsupported::Actions(_)), "{refused}");
 }
 
+#[test]
+fn more_actions_than_a_task_holds_are_refused_before_anything_is_made_of_them() {
+    let with = |count| {
+        let serial = SerialAction {
+            actions: vec![run("sh"); count],
+            ..SerialAction::default()
+        };
+        let action = messages::Action {
+            serial: Some(Box::new(serial)),
+            ..messages::Action::default()
+        };
+        let definition = TaskDefinition {
+            action: Some(action),
+            ..good()
+        };
+        made(&definition, &Settings::default()).map(drop)
+    };
+    assert_eq!(with(MAX_ACTIONS - 1), Ok(()));
+    assert_eq!(with(MAX_ACTIONS), Err(ActionsError::TooMany.into()));
+}
+
 proptest! {
     #[test]
     fn any_file_system_address_and_tag_are_mapped_or_refused(rootfs in ".{0,40}", url in ".{0,40}", tag in ".{0,20}") {

@@ -21,6 +21,9 @@ const MAX_ANNOTATION: usize = 10 * 1024;
 /// Most characters of a guid, a domain and the id of a cell: what the columns of the real server's tables hold.
 const MAX_ID: usize = 255;
 
+/// Most problems that are told: a request has room for a hundred thousand.
+const MOST: usize = 100;
+
 /// Problems found so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
@@ -28,12 +31,17 @@ pub struct Problems(Vec<String>);
 impl Problems {
     /// Something else than a field.
     fn say(&mut self, text: &str) {
-        self.0.push(text.to_owned());
+        self.extend([text.to_owned()]);
     }
 
     /// A field is wrong.
     fn field(&mut self, name: &str) {
-        self.0.push(format!("Invalid field: {name}"));
+        self.extend([format!("Invalid field: {name}")]);
+    }
+
+    fn extend(&mut self, texts: impl IntoIterator<Item = String>) {
+        let room = MOST.saturating_sub(self.0.len());
+        self.0.extend(texts.into_iter().take(room));
     }
 
     fn field_if(&mut self, wrong: bool, name: &str) {
@@ -46,7 +54,7 @@ impl Problems {
     fn within(&mut self, name: &str, inner: Self) {
         if !inner.0.is_empty() {
             self.field(name);
-            self.0.extend(inner.0);
+            self.extend(inner.0);
         }
     }
 

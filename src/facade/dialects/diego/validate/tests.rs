@@ -381,6 +381,19 @@ fn all_kinds_of_actions_pass_when_they_are_whole() {
     }
 }
 
+#[test]
+fn an_answer_stays_small_however_much_is_wrong() {
+    let parallel = ParallelAction {
+        actions: vec![Action::default(); 50_000],
+        ..ParallelAction::default()
+    };
+    let action = Action {
+        parallel: Some(Box::new(parallel)),
+        ..Action::default()
+    };
+    assert_eq!(acting(action).matches("Invalid field").count(), MOST);
+}
+
 proptest! {
     #[test]
     fn any_definition_that_is_read_is_judged(bytes in prop::collection::vec(any::<u8>(), 0..300), guid in ".{0,20}") {
