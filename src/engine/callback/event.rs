@@ -131,8 +131,15 @@ fn bounded(mut result: TaskResult) -> TaskResult {
 }
 
 fn diego<'a>(task: &'a Task, status: &'a TaskStatus, callback: &'a Callback) -> Diego<'a> {
-    let failed = status.phase != Some(Phase::Succeeded);
-    let reason = if failed { failure_reason(status) } else { "" };
+    // Diego's clients are told of a cancel at once, and must not hear later that the work was done in time after all.
+    let cancelled = task.spec.cancel == Some(true) || status.phase == Some(Phase::Cancelled);
+    let failed = cancelled || status.phase != Some(Phase::Succeeded);
+    let reason = match (cancelled, failed) {
+        (true, _) => "task was cancelled",
+        (false, true) => failure_reason(status),
+        (false, false) => "",
+    };
+    let result = status.result.as_ref().filter(|_| !cancelled);
     let created = task.creation_timestamp().map(|time| time.0);
     let created = created.or(status.issued_at).unwrap_or(Timestamp::UNIX_EPOCH);
     Diego {
@@ -143,7 +150,7 @@ fn diego<'a>(task: &'a Task, status: &'a TaskStatus, callback: &'a Callback) -> 
             .unwrap_or_default(),
         failed,
         failure_reason: diego_cut(reason),
-        result: status.result.as_ref().map(text).unwrap_or_default(),
+        result: result.map(text).unwrap_or_default(),
         annotation: task.spec.annotation.as_deref().filter(|text| !text.is_empty()),
         created_at: i64::try_from(created.as_nanosecond()).unwrap_or(i64::MAX),
     }
@@ -152,10 +159,9 @@ fn diego<'a>(task: &'a Task, status: &'a TaskStatus, callback: &'a Callback) -> 
 /// Why a Task failed, in Diego's words where it has some (`models/task.go`, `controllers/task_controller.go`,
 /// `db/sqldb/task_convergence.go` of the BBS).
 fn failure_reason(status: &TaskStatus) -> &str {
-    match (status.phase, status.reason.as_deref()) {
-        (Some(Phase::Cancelled), _) => "task was cancelled",
-        (_, Some("PendingTimedOut")) => "not started within time limit",
-        (_, Some("NodeLost")) => "cell disappeared before completion",
+    match status.reason.as_deref() {
+        Some("PendingTimedOut") => "not started within time limit",
+        Some("NodeLost") => "cell disappeared before completion",
         _ => status.message.as_deref().unwrap_or_default(),
     }
 }
@@ -273,6 +279,13 @@ mod tests {
         let plain = |status: Value| of(json!({"callback": {}}), status);
         assert_eq!(
             plain(json!({"phase": "Cancelled", "reason": "Cancelled", "message": "cancelled"})),
+            r#"{"task_guid":"t","failed":true,"failure_reason":"task was cancelled","result":"","created_at":1767225600000000000}"#
+        );
+        assert_eq!(
+            of(
+                json!({"callback": {}, "cancel": true}),
+                json!({"phase": "Succeeded", "result": {"status": 200, "body": "out"}})
+            ),
             r#"{"task_guid":"t","failed":true,"failure_reason":"task was cancelled","result":"","created_at":1767225600000000000}"#
         );
         let reason = |status: Value| -> String {

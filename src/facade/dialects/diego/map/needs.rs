@@ -115,10 +115,10 @@ pub fn not_kept(definition: &TaskDefinition, settings: &Settings) -> Vec<&'stati
         ("metric_tags", !definition.metric_tags.is_empty()),
         ("metrics_guid", !definition.metrics_guid.is_empty()),
     ];
-    let parts = settings
-        .egress
-        .then(|| egress::not_kept(rules))
-        .unwrap_or_default();
+    let parts = match settings.egress {
+        true => egress::not_kept(rules),
+        false => Vec::new(),
+    };
     let set = fields
         .into_iter()
         .filter_map(|(name, is_set)| is_set.then_some(name));
