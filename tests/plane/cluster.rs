@@ -149,7 +149,8 @@ fn definitions_are_made_where_they_lack_and_mended_where_they_differ() {
     let dev = Dev::start(&[]);
     let apply = |tasks: &str, functions: &str| {
         let want = format!(
-            "customresourcedefinition/tasks.errand.dev {tasks}\ncustomresourcedefinition/functions.errand.dev {functions}\n"
+            "customresourcedefinition/tasks.errand.dev {tasks}\ncustomresourcedefinition/functions.errand.dev {functions}\n\
+             customresourcedefinition/schedules.errand.dev unchanged\n"
         );
         assert_eq!(dev.errand(&["crds", "--apply"]).ok(), want);
     };

@@ -83,6 +83,16 @@ fn all_examples_end_as_they_say() {
     assert!(year.parse::<u32>().unwrap() >= 2025, "{year}");
 }
 
+/// Ends with the test, also after a failure.
+struct Receiver(std::process::Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn the_example_receiver_verifies_what_the_example_task_tells() {
     let dev = Dev::start(&[]);
@@ -99,13 +109,13 @@ fn the_example_receiver_verifies_what_the_example_task_tells() {
         let mut child = python.stdout(std::process::Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), format!("waits on port {port}"));
-        (child, lines)
+        (Receiver(child), lines)
     };
     let text = |name: &str| std::fs::read_to_string(format!("{}/{name}", examples())).unwrap();
     dev.apply(&text("callback-key.yaml"));
     let task = text("callback-task.yaml").replace(":8000/", &format!(":{port}/"));
     // With another key it does not believe a word.
-    let (mut wrong, _) = start(&["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
+    let (wrong, _) = start(&["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
     dev.apply(&task);
     let status = || -> serde_json::Value {
         let text = dev
@@ -118,12 +128,9 @@ fn the_example_receiver_verifies_what_the_example_task_tells() {
         || status().to_string(),
         || (status()["lastStatus"] == 401).then_some(()),
     );
-    wrong.kill().unwrap();
-    wrong.wait().unwrap();
-    let (mut right, mut lines) = start(&[]);
+    drop(wrong);
+    let (_right, mut lines) = start(&[]);
     let line = lines.next().unwrap().unwrap();
-    right.kill().unwrap();
-    right.wait().unwrap();
     assert_eq!(line, "default callback Succeeded Completed");
     wait_for(
         "the end",

@@ -34,7 +34,8 @@ fn a_schedule_names_moments_or_one() {
 #[test]
 fn the_rules_of_a_task_hold_in_the_template_but_it_may_change() {
     let none = spec(json!({"schedule": "* * * * *", "template": {"spec": {"functionRef": null}}}));
-    let refused = "spec.template.spec: exactly one of functionRef, function and external must be set";
+    let refused =
+        "spec.template.spec: exactly one of functionRef, function, external and actions must be set";
     assert_eq!(problems_of(none, None), [refused]);
     let long = json!({"schedule": "* * * * *", "template": {"spec": {"timeout": "720h"}}});
     let old = spec(json!({"schedule": "* * * * *", "template": {"spec": {"timeout": "1h", "owner": "ann"}}}));

@@ -244,6 +244,7 @@ mod tests {
                 "authorization.k8s.io",
                 "coordination.k8s.io",
                 "events.k8s.io",
+                "networking.k8s.io",
                 "rbac.authorization.k8s.io"
             ]
         );
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(node["scope"], "Cluster");
         assert_eq!(node["subresources"][0]["subresource"], "status");
         let named = aggregated(&builtin_resources(), false);
-        assert_eq!(named["items"].as_array().unwrap().len(), 7);
+        assert_eq!(named["items"].as_array().unwrap().len(), 8);
     }
 
     #[test]

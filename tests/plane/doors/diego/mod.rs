@@ -2,6 +2,7 @@
 
 mod calls;
 mod pods;
+mod tls;
 
 use crate::support::{
     PATIENCE,
