@@ -18,7 +18,7 @@ export KUBECONFIG
 kubectl=$(tests/support/tool.sh kubectl)
 # Servers before 1.25 do not know all that the definitions say, and kubectl would check against what they know.
 "$kubectl" apply --validate=false -f crds >/dev/null
-"$kubectl" wait --for condition=Established --timeout 60s crd/tasks.errand.dev crd/functions.errand.dev >/dev/null
+"$kubectl" wait --for condition=Established --timeout 60s crd/tasks.errand.dev crd/functions.errand.dev crd/schedules.errand.dev >/dev/null
 echo "machine: $(nproc) cores of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
   "$(awk '/^MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), load $(cut -d ' ' -f 1 /proc/loadavg)," \
   "Kubernetes $("$kubectl" version -o json | sed -n '/serverVersion/,$s/.*"gitVersion": "\(.*\)".*/\1/p')"
