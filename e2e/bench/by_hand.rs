@@ -13,7 +13,7 @@ use kube::{
 };
 use kube_runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::units::pod_spec;
 
@@ -36,23 +36,34 @@ pub async fn make_pod(client: Client, task: &DynamicObject) -> kube::Result<()> 
 }
 
 /// Ends Tasks with their pods, until dropped.
-pub struct Hands(JoinHandle<()>);
+pub struct Hands {
+    work: JoinHandle<()>,
+    let_go: watch::Receiver<usize>,
+}
 
 impl Hands {
     pub fn start(client: &Client, namespace: &str) -> Self {
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let tasks: Api<Task> = Api::namespaced(client.clone(), namespace);
-        Self(tokio::spawn(end_all(pods, tasks)))
+        let (counter, let_go) = watch::channel(0);
+        let work = tokio::spawn(end_all(pods, tasks, counter));
+        Self { work, let_go }
+    }
+
+    /// Waits until so many pods were let go, so that none is left with a finalizer.
+    pub async fn finish(mut self, count: usize) {
+        let all = self.let_go.wait_for(|let_go| *let_go >= count).await;
+        all.expect("a pod could not be let go");
     }
 }
 
 impl Drop for Hands {
     fn drop(&mut self) {
-        self.0.abort();
+        self.work.abort();
     }
 }
 
-async fn end_all(pods: Api<Pod>, tasks: Api<Task>) {
+async fn end_all(pods: Api<Pod>, tasks: Api<Task>, counter: watch::Sender<usize>) {
     let seen = watcher(pods.clone(), watcher::Config::default())
         .default_backoff()
         .applied_objects();
@@ -65,7 +76,10 @@ async fn end_all(pods: Api<Pod>, tasks: Api<Task>) {
         std::future::ready(pod)
     });
     ended
-        .for_each_concurrent(WRITERS, |pod| end(&pods, &tasks, pod))
+        .for_each_concurrent(WRITERS, |pod| async {
+            end(&pods, &tasks, pod).await;
+            counter.send_modify(|count| *count += 1);
+        })
         .await;
 }
 

@@ -145,7 +145,9 @@ pub async fn run(client: &Client, space: &Space, kind: Kind, count: usize, pace:
     let all = tokio::time::timeout(PATIENCE, counted.wait_for(|seen| *seen >= count)).await;
     let took = began.elapsed();
     watching.abort();
-    drop(hands);
+    if let Some(hands) = hands {
+        hands.finish(count).await;
+    }
     let ended = ended.lock().unwrap().clone();
     assert!(
         matches!(all, Ok(Ok(_))),
