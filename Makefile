@@ -32,7 +32,7 @@ check: ## Check format, lints, generated files, spelling, YAML, shell scripts an
 	@tests/support/check.sh
 
 bench: ## Measure the embedded plane and the facade on a release build and print tables
-	cargo bench --bench plane --bench facade --bench doors
+	cargo bench --bench plane --bench facade --bench doors --bench diego
 
 bench-starts: ## Measure on a real Kubernetes how long a Task takes to start beside a bare pod
 	@ERRAND_E2E_MEASURE=starts:: e2e/run.sh

@@ -52,6 +52,8 @@ pub struct Plane {
     child: Child,
     /// `http://HOST:PORT` of the facade.
     pub facade: String,
+    /// The same of Diego's door, where it is open.
+    pub diego: Option<String>,
 }
 
 impl Plane {
@@ -93,9 +95,13 @@ impl Plane {
             "{line}{}",
             fs::read_to_string(folder.join("log")).unwrap()
         );
-        let facade = line.split(' ').find_map(|part| part.strip_prefix("facade="));
+        let said = |key: &str| {
+            let value = line.split_whitespace().find_map(|part| part.strip_prefix(key));
+            value.map(str::to_owned)
+        };
         Self {
-            facade: facade.unwrap().to_owned(),
+            facade: said("facade=").unwrap(),
+            diego: said("diego="),
             child,
         }
     }

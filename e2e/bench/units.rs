@@ -87,8 +87,8 @@ impl Kind {
             Self::Pod => pod,
             Self::Job => json!({"backoffLimit": 0, "template": {"spec": pod}}),
             Self::Task => json!({"functionRef": {"name": super::space::FUNCTION}}),
-            // Which the controller lets wait.
-            Self::ByHand => json!({"functionRef": {"name": super::space::PAUSED}}),
+            // Which the controller leaves alone.
+            Self::ByHand => json!({"external": {"processor": "bench"}}),
         }
     }
 
