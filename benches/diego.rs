@@ -10,33 +10,22 @@ mod protobuf;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{path::Path, time::Duration};
-
-use errand::crd::{Phase, Task};
-use kube::{Api, api::ListParams};
+use std::path::Path;
 
 use protobuf::{message, text};
-use support::{
-    Plane, client,
-    load::{load, paced},
-};
+use support::{Plane, load::load};
 
 /// Tasks that are listed; nobody runs them.
 const LISTED: usize = 5_000;
 /// Lists, so many at once.
 const LISTS: usize = 20;
 const LISTERS: usize = 2;
-/// Tasks that are desired and run: so many a second for so long, over so many connections.
-const DESIRES_PER_SECOND: usize = 200;
-const SECONDS: usize = 60;
-const CLIENTS: usize = 8;
 
 fn main() {
     let runtime = support::runtime();
     println!("| what | measured | beside it |");
     println!("|---|---|---|");
     runtime.block_on(list());
-    runtime.block_on(run());
 }
 
 /// A request to desire a task that does nothing. All lengths are below 128, so the bytes are text.
@@ -70,41 +59,6 @@ async fn list() {
     .await;
     let count = LISTED / 16 * 16;
     listed.print(&format!("lists of {count} tasks through list.r3"), "");
-    println!(
-        "| memory of the plane after it (VmHWM) | {:.1} MiB | |",
-        plane.memory()
-    );
-    plane.stop();
-}
-
-/// Tasks that run.
-async fn run() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut plane, url) = plane(folder.path(), &[]);
-    let (each, pause) = (
-        DESIRES_PER_SECOND * SECONDS / CLIENTS,
-        Duration::from_secs(1) * u32::try_from(CLIENTS).unwrap() / u32::try_from(DESIRES_PER_SECOND).unwrap(),
-    );
-    let made = paced(&url, CLIENTS, each, pause, desire).await;
-    made.print(
-        &format!("desires of tasks that run, {DESIRES_PER_SECOND} a second for {SECONDS} s"),
-        "",
-    );
-    let tasks: Api<Task> = Api::default_namespaced(client(&folder.path().join("kubeconfig")).await);
-    let all = tasks.list(&ListParams::default()).await.unwrap().items;
-    let phase = |task: &Task| task.status.as_ref().and_then(|status| status.phase);
-    let ended = all
-        .iter()
-        .filter(|task| phase(task) == Some(Phase::Succeeded))
-        .count();
-    let failed = all
-        .iter()
-        .filter(|task| phase(task) == Some(Phase::Failed))
-        .count();
-    println!(
-        "| of {} tasks then: ended well, failed | {ended}, {failed} | |",
-        all.len()
-    );
     println!(
         "| memory of the plane after it (VmHWM) | {:.1} MiB | |",
         plane.memory()

@@ -73,25 +73,11 @@ pub async fn load(
     each: usize,
     request: impl Fn(usize) -> (String, String) + Copy,
 ) -> Load {
-    paced(url, connections, each, Duration::ZERO, request).await
-}
-
-/// The same, each connection with so much time between two requests.
-pub async fn paced(
-    url: &str,
-    connections: usize,
-    each: usize,
-    pause: Duration,
-    request: impl Fn(usize) -> (String, String) + Copy,
-) -> Load {
     let began = Instant::now();
     let clients = (0..connections).map(|client| async move {
         let mut stream = connect(url).await;
         let mut times = Vec::with_capacity(each);
-        let mut due = tokio::time::Instant::now();
         for turn in 0..each {
-            tokio::time::sleep_until(due).await;
-            due += pause;
             let (line, body) = request(client * each + turn);
             let head = format!(
                 "{line} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer bench\r\ncontent-length: {}\r\n\r\n{body}",

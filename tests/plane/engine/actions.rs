@@ -307,11 +307,11 @@ async fn actions_in_a_container_have_their_users_and_download_and_unpack() {
     // An archive, served from within: containers of this engine reach nothing else.
     let archive = world.folder().join("app.tgz");
     std::fs::write(&archive, super::containers::tgz(&[("app/hello", b"hello\n")])).unwrap();
-    let read = json!({"run": {"path": "sh", "user": "7", "dir": "/work/app",
+    let read = json!({"run": {"path": "sh", "user": "7", "dir": "/job/app",
         "args": ["-c", "id -u; cat hello; ls -ln hello | head -c 10; echo; touch /denied 2>/dev/null || echo denied"]}});
     let server = json!({"run": {"path": "httpd", "args": ["-f", "-p", "8080", "-h", "/shared"], "suppressLogOutput": true}});
     let client = json!({"serial": {"actions": [
-        {"download": {"from": "http://127.0.0.1:8080/app.tgz", "to": "/work", "user": "7:8", "artifact": "app"}},
+        {"download": {"from": "http://127.0.0.1:8080/app.tgz", "to": "/job", "user": "7:8", "artifact": "app"}},
         read,
     ]}});
     let mut spec = task(json!({"codependent": {"actions": [server, client]}}));
