@@ -146,10 +146,10 @@ async fn a_container_that_fills_the_disk_beyond_its_limit_is_evicted() {
             "{message}"
         );
         assert_eq!(status.error.as_ref().unwrap().code, 8);
-        let lacking = lacks_evidence(&status);
-        assert!(!lacking || space.forgets_ends().await, "{status:#?}");
+        // Kubelets, old and new ones, may have let go of an evicted container before its log was read; the Task tells so.
+        let expected = (!lacks_evidence(&status)).then_some("before\n");
         let tail = status.logs.map(|logs| logs.tail);
-        assert_eq!(tail.as_deref(), (!lacking).then_some("before\n"));
+        assert_eq!(tail.as_deref(), expected);
         assert_eq!(said(&space.succeeded("modest").await), "done\n");
     })
     .await;

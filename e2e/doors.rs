@@ -63,7 +63,13 @@ async fn a_web_server_is_called_through_greencloud_and_its_answer_comes_back() {
         let created = ann.post("/v1/task/page", b"");
         let id = created.json()["id"].as_str().unwrap().to_owned();
         let status = space.succeeded(&id).await;
-        let answer = ann.get(&format!("/v1/task/{id}/result"));
+        // The facade hears of the end a moment after the API server has it.
+        let answer = space
+            .poll("the facade knows the end", || async {
+                let answer = ann.get(&format!("/v1/task/{id}/result"));
+                (answer.status != 404).then_some(answer)
+            })
+            .await;
         let result = status.result.unwrap();
         assert_eq!(
             (answer.status, answer.text()),

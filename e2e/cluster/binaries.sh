@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints a folder with kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kube-proxy.
 #
-# ERRAND_KUBE_BIN names a folder that has them, of any version. Otherwise they are built once from Debian's source
+# ERRAND_KUBE_BIN names a folder that has them, of any version, and etcd, containerd (with its shim and ctr) and runc where
+# that version needs newer ones than the machine has. Otherwise they are built once from Debian's source
 # package of Kubernetes 1.20.2 (the last whose source is complete in Debian) and kept in the user's cache.
 set -euo pipefail
 

@@ -163,7 +163,8 @@ enable() {
 inside() {
   local init
   init=$(cat "$dir/init" 2>/dev/null) || fail "no cluster runs: start one with 'cluster.sh up'"
-  nsenter --target "$init" --mount --net --pid -- "$@"
+  # shellcheck source=/dev/null
+  (. "$dir/environment" && nsenter --target "$init" --mount --net --pid -- "$@")
 }
 
 watch() {

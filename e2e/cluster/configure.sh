@@ -15,6 +15,8 @@ dir=$dir
 net=$net
 name=errand-$$
 kubernetes=$kubernetes
+# Its etcd, containerd and runc, where it has them, go before the machine's.
+export PATH=$kubernetes:\$PATH
 minor=$minor
 nodes=${ERRAND_CLUSTER_NODES:-2}
 END

@@ -7,6 +7,8 @@ set -euo pipefail
 dir=$1 number=$2
 here=$(cd "$(dirname "$0")" && pwd)
 node=$dir/node-$number
+# shellcheck source=/dev/null
+. "$dir/environment"
 
 mount --make-rshared /
 mkdir -p /run /var/lib/kubelet
