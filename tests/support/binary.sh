@@ -1,8 +1,23 @@
 #!/usr/bin/env bash
 # Builds errand and prints the path of the binary. Arguments go to cargo build: --release.
+#
+# A release build has the same bytes wherever it is built from the same sources with the same Rust and C libraries: the
+# folders of the machine, which panics would name, are written as what they are for.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-path=$(cargo build --bin errand --message-format=json-render-diagnostics "$@" |
+
+elsewhere=()
+if [[ " $* " == *release* ]]; then
+  flags=""
+  for folder in "$(realpath -m "${CARGO_HOME:-$HOME/.cargo}")=/cargo" "$PWD=/errand" \
+    "$(realpath -m "${CARGO_TARGET_DIR:-target}")=/target"; do
+    flags+="${flags:+, }\"--remap-path-prefix=$folder\""
+  done
+  # Joins the flags of .cargo/config.toml, which a variable would replace.
+  elsewhere=(--config "target.'cfg(all())'.rustflags = [$flags]")
+fi
+
+path=$(cargo build "${elsewhere[@]}" --bin errand --message-format=json-render-diagnostics "$@" |
   sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
 [ -x "$path" ] || {
   echo "cargo built no binary" >&2

@@ -16,9 +16,14 @@ context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 # What a profile leaves in for debuggers is of no use in a container, and init containers copy the file for every pod.
 strip --strip-all -o "$context/errand" "$binary"
+# The same binary is to give the same layer, and with BuildKit, which reads the variable, the same image.
+cp Dockerfile "$context/"
+touch --date=@0 "$context"/*
+export SOURCE_DATE_EPOCH=0
 
 # The same as the Dockerfile says, with the same bytes for the same binary.
 archive() {
+  rm "$context/Dockerfile"
   tests/support/archive.sh "$1" "$image" "$context" \
     '"User": "65532:65532", "Entrypoint": ["/errand"], "WorkingDir": "/"'
   echo "$1"
@@ -27,11 +32,9 @@ archive() {
 if [ "${1:-}" = --archive ]; then
   archive "${2:?a path}"
 elif command -v docker >/dev/null && docker info >/dev/null 2>&1; then
-  cp Dockerfile "$context/"
   docker build --tag "$image" "$context" >&2
   echo "$image"
 elif command -v buildah >/dev/null; then
-  cp Dockerfile "$context/"
   buildah build --timestamp 0 --tag "$image" "$context" >&2
   echo "$image"
 else
