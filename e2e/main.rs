@@ -9,6 +9,7 @@
 mod actions;
 mod capabilities;
 mod dialects;
+mod diego;
 mod disruptive;
 mod doors;
 mod ends;
