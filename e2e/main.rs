@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod actions;
+mod callbacks;
 mod capabilities;
 mod dialects;
 mod diego;
