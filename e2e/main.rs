@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod actions;
+mod callbacks;
 mod capabilities;
 mod dialects;
+mod diego;
 mod disruptive;
 mod doors;
 mod ends;

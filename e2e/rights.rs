@@ -14,12 +14,13 @@ use crate::support::{
     space::shell,
 };
 
-/// What the chart grants the controller in every namespace; in its own, a Lease beside it.
+/// What the chart grants the controller in every namespace with the values of these tests; in its own, a Lease beside it.
 const CONTROLLER: &[&str] = &[
     "/nodes: list watch",
     "/pods: create delete get list patch watch",
     "/pods/log: get",
     "/pods/proxy: create delete get patch update",
+    "/secrets/e2e-callback-key: get",
     "apps/controllerrevisions: get",
     "errand.dev/functions: get list watch",
     "errand.dev/schedules: get list watch",
@@ -35,7 +36,9 @@ const CONTROLLER_AT_HOME: &[&str] = &[
 ];
 /// What the chart grants the facade in every namespace.
 const FACADE: &[&str] = &[
+    "/configmaps/errand-diego-domains: get patch",
     "/namespaces: list",
+    "/nodes: list",
     "/pods: get",
     "/pods/log: get",
     "apps/controllerrevisions: create delete get list",
@@ -93,6 +96,7 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
         let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
         let to_both = [
             ("GET", core("secrets"), Value::Null),
+            ("GET", core(&format!("namespaces/{here}/secrets/other")), Value::Null),
             ("GET", core(&format!("namespaces/{}/secrets", installation::NAMESPACE)), Value::Null),
             ("GET", core("namespaces/kube-system/configmaps"), Value::Null),
             ("POST", core(&format!("namespaces/{here}/pods/{name}/exec?command=id&stdout=1")), Value::Null),
@@ -111,8 +115,9 @@ async fn attempts_of_the_operators_accounts_at_more_are_refused() {
             ("PUT", ours("tasks/runs"), json!({})),
         ];
         let to_facade = [
-            ("GET", core("nodes"), Value::Null),
+            ("GET", core(&format!("nodes/{node}")), Value::Null),
             ("GET", core(&format!("namespaces/{here}/pods")), Value::Null),
+            ("GET", core(&format!("namespaces/{here}/secrets/e2e-callback-key")), Value::Null),
             ("DELETE", core(&format!("namespaces/{here}/pods/{name}")), Value::Null),
             ("GET", core(&format!("namespaces/{here}/configmaps")), Value::Null),
             ("PUT", ours("tasks/runs"), json!({})),

@@ -6,8 +6,9 @@
 #
 # ERRAND_KUBE_BIN        folder of Kubernetes' binaries; absent: built once from Debian's sources
 # ERRAND_E2E_CLUSTER     existing: use the cluster that KUBECONFIG names. The tests that stop its parts are left out, which
-#                        the summary says. This machine must reach its pods and services, and a release errand in
-#                        errand-system is taken over and uninstalled. ERRAND_E2E_IMAGE names an image that it can pull, ERRAND_E2E_TOOLS one of busybox
+#                        the summary says. This machine and its pods and services must reach each other, and a release
+#                        errand in errand-system is taken over and uninstalled. ERRAND_E2E_IMAGE names an image that it
+#                        can pull, ERRAND_E2E_TOOLS one of busybox
 # ERRAND_E2E_TESTS       run only the tests whose names contain this; those of disruptive only where it begins so
 # ERRAND_E2E_MEASURE     instead of the tests run the measurements whose names contain this, one at a time
 # ERRAND_E2E_THREADS     tests at once, but for those: 6
@@ -44,8 +45,17 @@ own_cluster() {
 
 install_chart() {
   say "installing the chart"
+  e2e/certificates.sh errand-system
   "$(tests/support/tool.sh helm)" upgrade --install errand charts/errand --namespace errand-system --create-namespace \
-    --values e2e/values.yaml --set "image.repository=${image%:*}" --set "image.tag=${image##*:}" --wait --timeout 3m
+    --values e2e/values.yaml --set "image.repository=${image%:*}" --set "image.tag=${image##*:}" \
+    --set "facade.diego.stacks.tools=$tools" --wait --timeout 3m
+}
+
+# What an existing cluster is left with: nothing of a release, and the definitions with all Tasks.
+leave() {
+  say "uninstalling"
+  "$(tests/support/tool.sh helm)" uninstall errand --namespace errand-system --ignore-not-found
+  e2e/certificates.sh --remove errand-system
 }
 
 # tests THREADS FILTERS...
@@ -86,7 +96,9 @@ image=${ERRAND_E2E_IMAGE:-errand:$version}
 tools=${ERRAND_E2E_TOOLS:-errand-tools:1}
 if [ "${ERRAND_E2E_CLUSTER:-own}" = existing ]; then
   : "${KUBECONFIG:?names the existing cluster}"
-  [ -n "$keep" ] || trap '"$(tests/support/tool.sh helm)" uninstall errand --namespace errand-system --ignore-not-found' EXIT
+  # Its parts are not to be stopped, whoever made it.
+  unset ERRAND_CLUSTER_DIR
+  [ -n "$keep" ] || trap leave EXIT
 else
   own_cluster
 fi

@@ -6,6 +6,7 @@ use crate::support::{
     command::{Ran, kubectl, run},
     installation::NAMESPACE,
     space::kubeconfig,
+    tools,
 };
 
 /// Name of the release that `run.sh` installs.
@@ -31,9 +32,10 @@ pub fn install(release: &str, namespace: &str, values: &[&str]) {
     let image =
         std::env::var("ERRAND_E2E_IMAGE").unwrap_or_else(|_| format!("errand:{}", env!("CARGO_PKG_VERSION")));
     let (repository, tag) = image.rsplit_once(':').expect("ERRAND_E2E_IMAGE is NAME:TAG");
-    let (repository, tag) = (
+    let (repository, tag, stack) = (
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
+        format!("facade.diego.stacks.tools={}", tools()),
     );
     let mut args = vec![
         "upgrade",
@@ -51,6 +53,8 @@ pub fn install(release: &str, namespace: &str, values: &[&str]) {
         &repository,
         "--set",
         &tag,
+        "--set",
+        &stack,
         "--wait",
         "--timeout",
         "110s",
@@ -130,7 +134,8 @@ pub struct Other {
 impl Other {
     pub fn install(name: &'static str, namespace: &'static str) -> Self {
         let other = Self { name, namespace };
-        install(name, namespace, &[]);
+        // Its namespace has no certificates.
+        install(name, namespace, &["facade.diego.secretName="]);
         other
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::{
     authentication::v1::TokenRequest, authorization::v1::LocalSubjectAccessReview, core::v1::ServiceAccount,
 };
 use kube::{Api, Client, Config, api::PostParams, config::Kubeconfig};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Space, http::Http, installation, space::kubeconfig};
 
@@ -42,41 +42,59 @@ impl Space {
 
     /// Lets an account of this namespace do this with Tasks in it; Role and binding have its name.
     pub fn allow(&self, account: &str, verbs: &[&str]) {
+        let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": self.name});
+        self.bind(account, subject, verbs);
+    }
+
+    /// Lets a user do this with Tasks in this namespace, and waits until the API server knows of it.
+    pub async fn allow_user(&self, user: &str, verbs: &[&str]) {
+        let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
+        self.bind(user, subject, verbs);
+        self.allowed(user, verbs[0]).await;
+    }
+
+    fn bind(&self, name: &str, subject: Value, verbs: &[&str]) {
         let group = "rbac.authorization.k8s.io";
-        let (version, name) = (format!("{group}/v1"), json!({"name": account}));
+        let (version, metadata) = (format!("{group}/v1"), json!({"name": name}));
         let role = json!({
-            "apiVersion": version, "kind": "Role", "metadata": name,
+            "apiVersion": version, "kind": "Role", "metadata": metadata,
             "rules": [{"apiGroups": ["errand.dev"], "resources": ["tasks"], "verbs": verbs}],
         });
         let binding = json!({
-            "apiVersion": version, "kind": "RoleBinding", "metadata": name,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": account},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": self.name}],
+            "apiVersion": version, "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [subject],
         });
         self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [role, binding]}).to_string());
     }
 
-    /// The facade for an account of this namespace that may do this with Tasks here. Waits until the API server knows of
-    /// the right: a facade that had asked before would believe for a while that there is none.
+    /// The facade for an account of this namespace that may do this with Tasks here.
     pub async fn user(&self, account: &str, verbs: &[&str]) -> Http {
         let http = installation::facade().bearer(&self.account(account).await);
         self.allow(account, verbs);
+        let user = format!("system:serviceaccount:{}:{account}", self.name);
+        self.allowed(&user, verbs[0]).await;
+        http
+    }
+
+    /// Waits until the API server knows of a right: a facade that had asked before would believe for a while that there is
+    /// none.
+    async fn allowed(&self, user: &str, verb: &str) {
         let question: LocalSubjectAccessReview = serde_json::from_value(json!({
             "metadata": {"namespace": self.name},
             "spec": {
-                "user": format!("system:serviceaccount:{}:{account}", self.name),
+                "user": user,
                 "resourceAttributes": {
-                    "namespace": self.name, "group": "errand.dev", "resource": "tasks", "verb": verbs[0],
+                    "namespace": self.name, "group": "errand.dev", "resource": "tasks", "verb": verb,
                 },
             },
         }))
         .unwrap();
-        self.poll(&format!("{account} may {verbs:?} Tasks"), || async {
+        self.poll(&format!("{user} may {verb} Tasks"), || async {
             let answer = self.api().create(&PostParams::default(), &question).await;
             answer.unwrap().status.unwrap().allowed.then_some(())
         })
         .await;
-        http
     }
 }
 

@@ -1,5 +1,7 @@
 //! The Errand that the chart installed.
 
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
 use super::{command::kubectl, http::Http, space::kubeconfig};
 
 /// Namespace of the release.
@@ -12,6 +14,17 @@ pub fn facade() -> Http {
 
 /// The facade's Service as `HOST:PORT`, from this machine and from pods.
 pub fn facade_address() -> String {
+    service("{.spec.clusterIP}:{.spec.ports[0].port}")
+}
+
+/// Where the Service has Diego's door, from this machine.
+pub fn diego_address() -> SocketAddr {
+    let address = service(r#"{.spec.clusterIP}:{.spec.ports[?(@.name=="diego")].port}"#);
+    address.parse().unwrap()
+}
+
+fn service(jsonpath: &str) -> String {
+    let output = format!("jsonpath={jsonpath}");
     kubectl(
         kubeconfig(),
         [
@@ -21,10 +34,18 @@ pub fn facade_address() -> String {
             "service",
             "errand-facade",
             "-o",
-            "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}",
+            &output,
         ],
     )
     .ok()
+}
+
+/// A listener that pods reach: on the address from which this machine speaks to them.
+pub fn listener() -> TcpListener {
+    let towards = UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Sends nothing.
+    towards.connect(facade_address()).unwrap();
+    TcpListener::bind((towards.local_addr().unwrap().ip(), 0)).unwrap()
 }
 
 /// The last lines of controllers and facades.

@@ -4,10 +4,17 @@ pub mod account;
 #[path = "../../tests/plane/support/command.rs"]
 #[allow(dead_code)]
 pub mod command;
+pub mod diego;
 #[path = "../../tests/plane/support/http.rs"]
 #[allow(dead_code)]
 pub mod http;
 pub mod installation;
+#[path = "../../tests/plane/support/protobuf.rs"]
+#[allow(dead_code)]
+pub mod protobuf;
+#[path = "../../tests/plane/support/receiver.rs"]
+#[allow(dead_code)]
+pub mod receiver;
 pub mod space;
 
 use std::time::Duration;

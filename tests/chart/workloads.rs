@@ -97,6 +97,7 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--diego-cells",
             "--diego-egress",
             "--diego-retries=3",
+            "--diego-namespaces=fixed:cf",
             "--max-streams=8192",
         ]
     );

@@ -1,6 +1,9 @@
 //! Flags about the door of Diego.
 
-use crate::facade::dialects::diego::{Settings, Stack};
+use crate::facade::{
+    access::NamespaceRule,
+    dialects::diego::{Settings, Stack},
+};
 
 /// How tasks of Diego's clients are run.
 #[derive(Debug, clap::Args)]
@@ -24,6 +27,10 @@ pub struct DiegoArgs {
     /// How often cells may reject a task before the next rejection fails it
     #[arg(long, value_name = "COUNT", env = "ERRAND_DIEGO_RETRIES", default_value_t = 0)]
     diego_retries: u16,
+    /// Namespace that stands for a caller of this door: fixed:NAME, user[:PREFIX] or label (errand.dev/account); without it
+    /// as --namespaces says. A certificate names no groups
+    #[arg(long, value_name = "RULE", env = "ERRAND_DIEGO_NAMESPACES")]
+    diego_namespaces: Option<NamespaceRule>,
 }
 
 impl DiegoArgs {
@@ -35,6 +42,7 @@ impl DiegoArgs {
             cells: self.diego_cells,
             egress: self.diego_egress,
             retries: self.diego_retries,
+            namespaces: self.diego_namespaces.clone(),
         }
     }
 }
@@ -68,6 +76,7 @@ mod tests {
             cells: true,
             egress: true,
             retries: 3,
+            namespaces: Some(NamespaceRule::Fixed("cf".into())),
         };
         let line = [
             "--diego-stack=a=x:1",
@@ -75,6 +84,7 @@ mod tests {
             "--diego-cells",
             "--diego-egress",
             "--diego-retries=3",
+            "--diego-namespaces=fixed:cf",
         ];
         assert_eq!(parse(&line), Ok(wanted));
         assert_eq!(parse(&[]), Ok(Settings::default()));

@@ -177,10 +177,18 @@ impl Access {
     /// # Errors
     /// [`AccessError::NoNamespace`] with a sentence, [`AccessError::PodOnly`], [`AccessError::Unavailable`].
     pub async fn home(&self, caller: &Caller) -> Result<String, AccessError> {
+        self.home_by(&self.inner.config.namespaces, caller).await
+    }
+
+    /// The same by a door's own rule.
+    ///
+    /// # Errors
+    /// As [`Self::home`].
+    pub async fn home_by(&self, rule: &NamespaceRule, caller: &Caller) -> Result<String, AccessError> {
         if caller.pod.is_some() {
             return Err(AccessError::PodOnly);
         }
-        match self.inner.config.namespaces.home(&caller.user, &caller.groups)? {
+        match rule.home(&caller.user, &caller.groups)? {
             Home::Is(namespace) => Ok(namespace),
             Home::Labelled(values) => self.labelled(LABEL_ACCOUNT, &values).await,
         }

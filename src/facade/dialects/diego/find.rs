@@ -18,7 +18,10 @@ use crate::{
 
 /// The caller's namespace, in which all their tasks are.
 pub async fn home(facade: &Facade, caller: &Caller) -> Result<String, Failure> {
-    let home = facade.access.home(caller).await;
+    let home = match &facade.config.dialects.diego.namespaces {
+        Some(rule) => facade.access.home_by(rule, caller).await,
+        None => facade.access.home(caller).await,
+    };
     home.map_err(|error| Failure::from(crate::facade::refusal::Refusal::from(error)))
 }
 

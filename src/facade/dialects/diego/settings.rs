@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use crate::facade::access::NamespaceRule;
+
 /// Settings of the door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -14,6 +16,9 @@ pub struct Settings {
     pub egress: bool,
     /// How often a task may be rejected before the next rejection fails it.
     pub retries: u16,
+    /// Which namespace stands for a caller of this door. Without it the rule of all doors: that may go by groups, and a
+    /// certificate names none.
+    pub namespaces: Option<NamespaceRule>,
 }
 
 /// One stack, as a flag has it.

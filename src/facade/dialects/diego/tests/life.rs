@@ -1,6 +1,7 @@
 //! How tasks come, move on and go.
 
 use super::*;
+use crate::facade::views::Facet;
 
 #[tokio::test]
 async fn a_task_is_pending_until_the_first_cell_starts_it() {
@@ -53,6 +54,29 @@ async fn rejections_that_come_at_once_all_count() {
         call.await.unwrap().unwrap();
     }
     assert_eq!(bbs.got("g").await.rejection_count, 10);
+}
+
+#[tokio::test]
+async fn the_doors_own_rule_finds_the_namespace_where_there_is_one() {
+    let by = |rule: &str| Settings {
+        namespaces: Some(rule.parse().unwrap()),
+        ..with_cells(0)
+    };
+    // Its namespace has the name of the user.
+    let bbs = Bbs::open_for("kube-system", &["system:masters"], by("user")).await;
+    bbs.desire("g", "d").await.unwrap();
+    let home = bbs
+        .facade
+        .views
+        .tasks
+        .by_facet(&Facet::Namespace("kube-system".into()));
+    assert_eq!(home.len(), 1);
+    let bbs = Bbs::open_for("ann", &["system:masters"], by("group:ns:")).await;
+    let (_, words) = bbs.desire("g", "d").await.unwrap_err();
+    assert_eq!(
+        words,
+        r#"user "ann" is in no group "ns:" + NAMESPACE, so no namespace is theirs"#
+    );
 }
 
 #[tokio::test]
