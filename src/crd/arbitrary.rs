@@ -68,7 +68,12 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
         of(retry()),
     );
     let version = of(0..i64::MAX);
-    let rest = (of(-1_000_000..=1_000_000), of(any::<bool>()), of(callback()));
+    let rest = (
+        of(-1_000_000..=1_000_000),
+        of(any::<bool>()),
+        of(callback()),
+        of(any::<bool>()),
+    );
     (object_name(), version, words, run, rest)
         .prop_map(|(name, version, words, run, rest)| TaskSpec {
             function_ref: Some(FunctionRef { name, version }),
@@ -89,6 +94,7 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
             priority: rest.0,
             cancel: rest.1,
             callback: rest.2,
+            suspend: rest.3,
         })
         .boxed()
 }
