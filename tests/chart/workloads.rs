@@ -96,6 +96,7 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--diego-stack=cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0",
             "--diego-cells",
             "--diego-egress",
+            "--diego-encryption-keys=/etc/errand/diego-keys/all",
             "--diego-retries=3",
             "--max-streams=8192",
         ]

@@ -191,7 +191,16 @@ impl Listening {
         let task = task?;
         let whole = whole(&self.facade, task.clone()).await;
         let task = whole.unwrap_or_else(|_| task.clone());
-        let shown = view::task(&task, &find::origin(&self.facade, &task));
+        // A caller whose right cannot be asked for now hears what anybody may.
+        let asked = find::sees(
+            &self.facade,
+            &self.caller,
+            &self.home,
+            std::iter::once(task.as_ref()),
+        )
+        .await;
+        let sees = asked.unwrap_or(false);
+        let shown = view::task(&task, &find::origin(&self.facade, &task, sees));
         match self.form {
             Form::Whole => Some(shown),
             Form::WithoutLayers => older(shown).ok(),

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use super::keys::Keys;
+
 /// Settings of the door.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -12,6 +14,8 @@ pub struct Settings {
     /// Rules about where a task may connect to become a NetworkPolicy of it, and without rules it connects to nothing. Else
     /// rules are left out, and noted in the Task.
     pub egress: bool,
+    /// What seals passwords of registries in Tasks. Without it definitions with a password are refused.
+    pub keys: Option<Keys>,
     /// How often a task may be rejected before the next rejection fails it.
     pub retries: u16,
 }

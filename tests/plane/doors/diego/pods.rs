@@ -176,3 +176,38 @@ async fn a_task_with_a_callback_is_told_of_and_gone() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_with_a_password_runs_once_its_secret_is_there_and_both_go_together() {
+    let (doors, bbs) = open().await;
+    // image_username 23, image_password 24; of two root file systems the later counts.
+    let definition = [
+        text(24, "hush"),
+        script("true", ""),
+        text(1, "docker://registry.example.com/a#1"),
+        text(23, "ann"),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!((task.number(FAILED), task.text(REASON)), (0, String::new()));
+    assert_eq!(task.all(DEFINITION), [definition]);
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(doors.client.clone(), "default");
+    let all = || async { secrets.list(&ListParams::default()).await.unwrap().items };
+    let [secret] = &all().await[..] else {
+        panic!("one Secret")
+    };
+    let data = secret.data.as_ref().unwrap();
+    let content: Value = serde_json::from_slice(&data[".dockerconfigjson"].0).unwrap();
+    assert_eq!(
+        content["auths"]["registry.example.com"]["password"], "hush",
+        "{content}"
+    );
+    bbs.named("resolving", "g").unwrap();
+    bbs.named("delete", "g").unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !all().await.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the Secret stays");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

@@ -11,7 +11,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference};
 use kube::ResourceExt as _;
 
 pub use self::needs::PLACEMENT;
@@ -61,7 +61,8 @@ pub enum Unsupported {
     Files,
     /// Registries that ask for a password.
     #[error(
-        "image_username and image_password are not supported: let the namespace's default service account have an imagePullSecret"
+        "image_username and image_password need keys that seal them, which the operator names with --diego-encryption-keys; \
+         or let the namespace's default service account have an imagePullSecret"
     )]
     Credentials,
     /// No operating system has such variables.
@@ -106,6 +107,19 @@ pub struct Wanted<'a> {
     pub bytes: &'a [u8],
     /// What they say.
     pub definition: &'a TaskDefinition,
+    /// What of them is not to stand in the Task.
+    pub hidden: Option<Hidden>,
+}
+
+/// What is done with a definition that has a password.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// Its bytes without it.
+    pub rest: Vec<u8>,
+    /// The password, sealed.
+    pub sealed: String,
+    /// Name of the Secret that it goes into, where a registry is to be told it.
+    pub secret: String,
 }
 
 /// The Task, without a namespace.
@@ -117,6 +131,10 @@ pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupporte
         return Err(Unsupported::Large(wanted.bytes.len()));
     }
     let definition = wanted.definition;
+    let hidden = wanted.hidden.as_ref();
+    if !definition.image_username.is_empty() && hidden.is_none() {
+        return Err(Unsupported::Credentials);
+    }
     let base = TaskSpec {
         domain: Some(wanted.domain.to_owned()),
         annotation: filled(&definition.annotation),
@@ -127,13 +145,17 @@ pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupporte
     let (spec, not_kept) = match settings.cells {
         true => (external(base), Vec::new()),
         false => (
-            in_a_pod(base, definition, settings)?,
+            in_a_pod(base, definition, hidden, settings)?,
             needs::not_kept(definition, settings),
         ),
     };
     let mut task = Task::new(&names::object_name(wanted.guid), spec);
-    task.annotations_mut()
-        .extend(names::annotations(wanted.guid, wanted.bytes, &not_kept));
+    task.annotations_mut().extend(names::annotations(
+        wanted.guid,
+        hidden.map_or(wanted.bytes, |hidden| &hidden.rest),
+        hidden.map(|hidden| hidden.sealed.as_str()),
+        &not_kept,
+    ));
     task.labels_mut()
         .insert(names::LABEL.to_owned(), names::LABEL_VALUE.to_owned());
     Ok(task)
@@ -150,6 +172,7 @@ fn external(base: TaskSpec) -> TaskSpec {
 fn in_a_pod(
     base: TaskSpec,
     definition: &TaskDefinition,
+    hidden: Option<&Hidden>,
     settings: &Settings,
 ) -> Result<TaskSpec, Unsupported> {
     needs::refuse(definition)?;
@@ -171,6 +194,8 @@ fn in_a_pod(
         env: variables(&definition.environment_variables)?,
         ..Container::default()
     };
+    // A stack's image is the operator's, and its registry has no business with a caller's password.
+    let secret = hidden.filter(|_| !rootfs::is_preloaded(&definition.root_fs));
     let actions = Actions {
         container,
         action: tree_map,
@@ -178,25 +203,33 @@ fn in_a_pod(
         result_file: filled(&definition.result_file),
         pending_timeout: Some(PENDING),
         ttl_after_finished: Some(KEPT),
-        pod: pod(definition, settings)?,
+        pod: pod(definition, secret, settings)?,
         ..Actions::default()
     };
     Ok(TaskSpec {
         actions: Some(actions),
         capabilities: Some(needs::capabilities(definition)?),
+        suspend: secret.map(|_| true),
         ..base
     })
 }
 
-/// A network that is closed but for the rules, where the operator wants that.
-fn pod(definition: &TaskDefinition, settings: &Settings) -> Result<Option<PodOptions>, Unsupported> {
-    if !settings.egress {
-        return Ok(None);
-    }
-    Ok(Some(PodOptions {
-        egress: Some(egress::rules(&definition.egress_rules)?),
+/// A network that is closed but for the rules, where the operator wants that; and the Secret that the image is pulled with.
+fn pod(
+    definition: &TaskDefinition,
+    secret: Option<&Hidden>,
+    settings: &Settings,
+) -> Result<Option<PodOptions>, Unsupported> {
+    let rules = settings.egress.then(|| egress::rules(&definition.egress_rules));
+    let secret = secret.map(|hidden| LocalObjectReference {
+        name: hidden.secret.clone(),
+    });
+    let pod = PodOptions {
+        egress: rules.transpose()?,
+        image_pull_secrets: secret.into_iter().collect(),
         ..PodOptions::default()
-    }))
+    };
+    Ok((pod != PodOptions::default()).then_some(pod))
 }
 
 fn callback(wanted: &Wanted<'_>) -> Result<Option<Callback>, Unsupported> {

@@ -63,9 +63,6 @@ pub fn refuse(definition: &TaskDefinition) -> Result<(), Unsupported> {
     if !definition.volume_mounted_files.is_empty() || definition.action.as_ref().is_some_and(has_files) {
         return Err(Unsupported::Files);
     }
-    if !definition.image_username.is_empty() {
-        return Err(Unsupported::Credentials);
-    }
     Ok(())
 }
 

@@ -9,6 +9,11 @@ const HUB: &str = "docker.io";
 /// Longest name of an image in a Task.
 const MAX_IMAGE: usize = 1024;
 
+/// True where the image is the operator's.
+pub fn is_preloaded(rootfs: &str) -> bool {
+    rootfs.starts_with("preloaded:")
+}
+
 /// The image that a root file system is: `docker://[HOST]/PATH[#TAG]`, or the one that the operator has named for a stack
 /// `preloaded:STACK`.
 pub fn image(rootfs: &str, stacks: &BTreeMap<String, String>) -> Result<String, Unsupported> {

@@ -36,8 +36,69 @@ fn made(definition: &TaskDefinition, settings: &Settings) -> Result<Task, Unsupp
         domain: "cf-tasks",
         bytes: b"bytes",
         definition,
+        hidden: None,
     };
     task(&wanted, settings)
+}
+
+/// The Task of a definition whose password was cut out.
+fn made_hidden(definition: &TaskDefinition, settings: &Settings) -> Task {
+    let wanted = Wanted {
+        guid: "Some_guid",
+        domain: "cf-tasks",
+        bytes: b"all bytes",
+        definition,
+        hidden: Some(Hidden {
+            rest: b"the rest".to_vec(),
+            sealed: "sealed".into(),
+            secret: "its-secret".into(),
+        }),
+    };
+    task(&wanted, settings).unwrap()
+}
+
+#[test]
+fn a_task_with_a_password_waits_for_its_secret_and_shows_none() {
+    let definition = TaskDefinition {
+        image_username: "u".into(),
+        image_password: "hush".into(),
+        ..good()
+    };
+    let task = made_hidden(&definition, &Settings::default());
+    assert_eq!(task.spec.suspend, Some(true));
+    let pod = json!(task.spec.actions.as_ref().unwrap().pod);
+    assert_eq!(pod, json!({"imagePullSecrets": [{"name": "its-secret"}]}));
+    assert_eq!(
+        (names::definition(&task), names::sealed(&task)),
+        (Some(b"the rest".to_vec()), Some("sealed"))
+    );
+    assert!(!serde_json::to_string(&task).unwrap().contains("hush"));
+}
+
+#[test]
+fn a_password_goes_to_no_registry_that_its_caller_does_not_name() {
+    let settings = Settings {
+        stacks: [("s".to_owned(), "registry.example.com/stack".to_owned())].into(),
+        ..Settings::default()
+    };
+    let definition = TaskDefinition {
+        root_fs: "preloaded:s".into(),
+        image_username: "u".into(),
+        ..good()
+    };
+    let task = made_hidden(&definition, &settings);
+    assert_eq!(
+        (task.spec.suspend, &task.spec.actions.unwrap().pod),
+        (None, &None)
+    );
+    let cells = Settings {
+        cells: true,
+        ..Settings::default()
+    };
+    let task = made_hidden(&definition, &cells);
+    assert_eq!((task.spec.suspend, names::sealed(&task)), (None, Some("sealed")));
+    let shown = made(&definition, &cells).unwrap_err();
+    assert_eq!(shown, Unsupported::Credentials, "else it would stand in the Task");
 }
 
 fn spec(definition: &TaskDefinition) -> Value {
@@ -174,7 +235,7 @@ fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
         ),
         (
             |d| d.image_username = "u".into(),
-            "image_username and image_password are not supported",
+            "image_username and image_password need keys that seal them",
         ),
         (
             |d| d.completion_callback_url = "ftp://x".into(),
@@ -202,6 +263,7 @@ fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
         domain: "d",
         bytes: &vec![0; names::MAX_DEFINITION + 1],
         definition: &good(),
+        hidden: None,
     };
     let refused = task(&wanted, &Settings::default()).unwrap_err();
     assert_eq!(

@@ -186,10 +186,11 @@ pub fn lacks_result(task: &Task) -> bool {
 pub fn task(task: &Task, origin: &Origin) -> messages::Task {
     let marks = names::marks(task);
     let standing = stand(task, &marks);
+    let own = origin.definition.clone().or_else(|| names::definition(task));
     let made_elsewhere = || elsewhere::definition(task, origin).encode_to_vec();
     let end = standing.end.as_ref();
     messages::Task {
-        task_definition: Some(names::definition(task).unwrap_or_else(made_elsewhere)),
+        task_definition: Some(own.unwrap_or_else(made_elsewhere)),
         task_guid: names::guid(task).map_or_else(|| task.name_any(), str::to_owned),
         domain: task.spec.domain.clone().unwrap_or_default(),
         created_at: created_at(task),

@@ -19,6 +19,7 @@ fn desired(cells: bool, marks: &Marks, status: Value) -> Task {
         domain: "d",
         bytes: b"\x0a\x03a:b",
         definition: &definition,
+        hidden: None,
     };
     let settings = Settings {
         // A run without path is no tree that a Task holds.
