@@ -2,7 +2,7 @@
 
 use super::Task;
 
-/// Drops bodies, headers, the tree of actions and the log from a Task that is kept in memory; their sizes stay.
+/// Drops bodies, headers, the tree of actions with their files and the log from a Task that is kept in memory; their sizes stay.
 pub fn drop_bulk(task: &mut Task) {
     task.metadata.managed_fields = None;
     if let Some(annotations) = &mut task.metadata.annotations {
@@ -15,6 +15,9 @@ pub fn drop_bulk(task: &mut Task) {
     }
     if let Some(actions) = &mut task.spec.actions {
         actions.action.clear();
+        if let Some(files) = &mut actions.files {
+            files.contents.clear();
+        }
     }
     let Some(status) = &mut task.status else {
         return;

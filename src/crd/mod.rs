@@ -18,8 +18,9 @@ mod task;
 
 pub use actions::{
     Action, ActionGroup, Actions, ActionsError, Checksum, ChecksumAlgorithm, DEFAULT_LOG_SOURCE,
-    DownloadAction, EmitProgressAction, MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES,
-    RunAction, TimeoutAction, TryAction, UploadAction, Variable,
+    DownloadAction, EmitProgressAction, Files, FilesError, MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_FILE_BYTES,
+    MAX_FILES, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES, RunAction, TimeoutAction, TryAction, UploadAction,
+    Variable,
 };
 pub use bulk::drop_bulk;
 pub use callback::{Callback, CallbackPolicy, CallbackRetry, CallbackState, CallbackStatus, SecretKeyRef};

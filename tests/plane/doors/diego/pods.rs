@@ -211,3 +211,42 @@ async fn a_task_with_a_password_runs_once_its_secret_is_there_and_both_go_togeth
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_finds_the_files_that_came_with_it() {
+    let (_doors, bbs) = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let result = folder.path().join("result");
+    let result = result.to_str().unwrap();
+    // Processes of this machine find mounts by the names that their environment has.
+    let variable = [
+        text(1, "SERVICE_BINDING_ROOT"),
+        text(2, "/etc/cf-service-bindings"),
+    ]
+    .concat();
+    let file = [text(1, "redis/username"), text(2, "ann")].concat();
+    let definition = [
+        script(
+            &format!("cat $SERVICE_BINDING_ROOT/redis/username > {result}"),
+            result,
+        ),
+        message(2, &variable),
+        message(28, &file),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!(
+        (task.number(FAILED), task.text(REASON), task.text(RESULT)),
+        (0, String::new(), "ann".into())
+    );
+    assert_eq!(task.all(DEFINITION), [definition]);
+    let outside = [
+        script("true", ""),
+        message(28, &[text(1, "../x"), text(2, "")].concat()),
+    ]
+    .concat();
+    let (kind, sentence) = bbs.desire("outside", "d", &outside).unwrap_err();
+    assert_eq!(kind, INVALID_REQUEST);
+    assert!(sentence.contains("the path \"../x\" of a file"), "{sentence}");
+}

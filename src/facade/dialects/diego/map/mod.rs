@@ -5,6 +5,7 @@
 //! and else noted in the Task ([`super::names::NOT_KEPT`]).
 
 mod egress;
+mod files;
 mod needs;
 mod rootfs;
 mod tree;
@@ -22,8 +23,8 @@ use super::{
     settings::Settings,
 };
 use crate::crd::{
-    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, MAX_ACTIONS,
-    PodOptions, Task, TaskSpec,
+    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, FilesError,
+    MAX_ACTIONS, PodOptions, Task, TaskSpec,
 };
 
 /// Who does the work of tasks that cells from outside run.
@@ -56,9 +57,9 @@ pub enum Unsupported {
     /// Volumes of drivers.
     #[error("volume_mounts are not supported: no volume driver runs here")]
     Volumes,
-    /// Files in volumes.
-    #[error("volume_mounted_files are not supported")]
-    Files,
+    /// Files that cannot be had.
+    #[error("volume_mounted_files: {0}")]
+    Files(#[from] FilesError),
     /// Registries that ask for a password.
     #[error(
         "image_username and image_password need keys that seal them, which the operator names with --diego-encryption-keys; \
@@ -200,6 +201,7 @@ fn in_a_pod(
         container,
         action: tree_map,
         log_source: tree.source(&definition.log_source),
+        files: files::files(&definition.volume_mounted_files)?,
         result_file: filled(&definition.result_file),
         pending_timeout: Some(PENDING),
         ttl_after_finished: Some(KEPT),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::{Unsupported, egress};
+use super::{Unsupported, egress, files};
 use crate::{
     crd::{Capabilities, Quantity},
     facade::dialects::diego::{
@@ -57,18 +57,10 @@ fn is_tag(tag: &str) -> bool {
 
 /// Without these a task would not do what it is to do.
 pub fn refuse(definition: &TaskDefinition) -> Result<(), Unsupported> {
-    if !definition.volume_mounts.is_empty() {
-        return Err(Unsupported::Volumes);
+    match definition.volume_mounts.is_empty() {
+        true => Ok(()),
+        false => Err(Unsupported::Volumes),
     }
-    if !definition.volume_mounted_files.is_empty() || definition.action.as_ref().is_some_and(has_files) {
-        return Err(Unsupported::Files);
-    }
-    Ok(())
-}
-
-fn has_files(action: &Action) -> bool {
-    let run = action.run.as_ref();
-    run.is_some_and(|run| !run.volume_mounted_files.is_empty()) || inner(action).any(has_files)
 }
 
 /// How many actions there are, inner ones included.
@@ -77,7 +69,7 @@ pub fn count(action: &Action) -> usize {
 }
 
 /// The actions right within one. They come decoded, and so at most some fifty deep.
-fn inner(action: &Action) -> impl Iterator<Item = &Action> {
+pub fn inner(action: &Action) -> impl Iterator<Item = &Action> {
     let timeout = action.timeout.iter().filter_map(|it| it.action.as_deref());
     let progress = action.emit_progress.iter().filter_map(|it| it.action.as_deref());
     let attempt = action.try_.iter().filter_map(|it| it.action.as_deref());
@@ -111,6 +103,10 @@ pub fn not_kept(definition: &TaskDefinition, settings: &Settings) -> Vec<&'stati
         ("log_rate_limit", definition.log_rate_limit.is_some()),
         ("metric_tags", !definition.metric_tags.is_empty()),
         ("metrics_guid", !definition.metrics_guid.is_empty()),
+        (
+            "action.run.volume_mounted_files",
+            definition.action.as_ref().is_some_and(files::in_actions),
+        ),
     ];
     let parts = match settings.egress {
         true => egress::not_kept(rules),

@@ -231,7 +231,7 @@ fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
         ),
         (
             |d| d.volume_mounted_files = vec![messages::File::default()],
-            "volume_mounted_files are not supported",
+            "volume_mounted_files: the path \"\" of a file",
         ),
         (
             |d| d.image_username = "u".into(),
@@ -305,6 +305,30 @@ fn layers_and_dependencies_are_downloaded_first() {
         {"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}},
     ]}});
     assert_eq!(spec(&definition)["actions"]["action"], wanted);
+}
+
+#[test]
+fn files_come_into_the_container() {
+    let file = |path: &str, content: &str| messages::File {
+        path: path.into(),
+        content: content.into(),
+    };
+    let mut definition = TaskDefinition {
+        volume_mounted_files: vec![file("/db/user", "ann")],
+        ..good()
+    };
+    let run = definition.action.as_mut().unwrap().run.as_mut().unwrap();
+    run.volume_mounted_files = vec![file("elsewhere", "")];
+    let task = made(&definition, &Settings::default()).unwrap();
+    let actions = json!(task.spec.actions);
+    assert_eq!(
+        actions["files"],
+        json!({"mountPath": "/etc/cf-service-bindings", "contents": {"db/user": "ann"}})
+    );
+    assert_eq!(
+        task.annotations()[names::NOT_KEPT],
+        "action.run.volume_mounted_files"
+    );
 }
 
 #[test]
