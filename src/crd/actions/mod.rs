@@ -246,6 +246,8 @@ pub enum ChecksumAlgorithm {
     Sha1,
     /// SHA-256, 64 digits.
     Sha256,
+    /// SHA-512, 128 digits.
+    Sha512,
 }
 
 impl ChecksumAlgorithm {
@@ -254,6 +256,7 @@ impl ChecksumAlgorithm {
             Self::Md5 => 32,
             Self::Sha1 => 40,
             Self::Sha256 => 64,
+            Self::Sha512 => 128,
         }
     }
 }

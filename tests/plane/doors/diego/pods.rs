@@ -5,6 +5,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value;
 
 use super::*;
+use crate::support::receiver::{Receiver, Reply};
 
 /// The one Task there is.
 async fn only(doors: &Doors) -> errand::crd::Task {
@@ -249,4 +250,27 @@ async fn a_task_finds_the_files_that_came_with_it() {
     let (kind, sentence) = bbs.desire("outside", "d", &outside).unwrap_err();
     assert_eq!(kind, INVALID_REQUEST);
     assert!(sentence.contains("the path \"../x\" of a file"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_layer_of_a_stack_is_there_before_the_action() {
+    let (_doors, bbs) = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (result, to) = (folder.path().join("result"), folder.path().join("app"));
+    let (result, to) = (result.to_str().unwrap(), to.to_str().unwrap());
+    let archive = crate::engine::containers::tgz(&[("hello", b"from the layer")]);
+    let served = Receiver::start(move |_, _| Reply::Body(archive.clone()));
+    let layer = served.url();
+    let root = format!("preloaded+layer:cflinuxfs4?layer={layer}&layer_path={to}&layer_digest=");
+    let definition = [
+        script(&format!("cat {to}/hello > {result}"), result),
+        text(1, &root),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!(
+        (task.number(FAILED), task.text(REASON), task.text(RESULT)),
+        (0, String::new(), "from the layer".into())
+    );
 }

@@ -52,8 +52,16 @@ pub enum Unsupported {
         stack: String,
     },
     /// Neither an image nor a stack.
-    #[error("rootfs {0:?}: only docker://[HOST]/PATH[#TAG] and preloaded:STACK can be run here")]
+    #[error(
+        "rootfs {0:?}: only docker://[HOST]/PATH[#TAG], preloaded:STACK and preloaded+layer:STACK?layer=URL can be run here"
+    )]
     RootFs(String),
+    /// A stack with a layer that cannot be had.
+    #[error(
+        "rootfs {0:?}: a layer is preloaded+layer:STACK?layer=URL&layer_path=PATH&layer_digest=SHA256, with an http or https URL, \
+         a path without '..' and a digest of 64 hexadecimal digits or none"
+    )]
+    Layer(String),
     /// Volumes of drivers.
     #[error("volume_mounts are not supported: no volume driver runs here")]
     Volumes,
@@ -82,7 +90,7 @@ pub enum Unsupported {
     )]
     Tag(String),
     /// A digest that cannot be checked.
-    #[error("the digest of {0:?} is of a kind that is not supported: use SHA256")]
+    #[error("the digest of {0:?} is of a kind that is not supported: use SHA256 or SHA512")]
     Digest(String),
     /// Rules that would make a Task too large.
     #[error(
@@ -176,6 +184,7 @@ fn in_a_pod(
     hidden: Option<&Hidden>,
     settings: &Settings,
 ) -> Result<TaskSpec, Unsupported> {
+    let root = rootfs::read(&definition.root_fs, &settings.stacks)?;
     needs::refuse(definition)?;
     // Before anything is made of them: a request has room for many more.
     if definition
@@ -186,12 +195,12 @@ fn in_a_pod(
         return Err(ActionsError::TooMany.into());
     }
     let tree = Tree::of(definition);
-    let action: Action = tree.action(definition)?;
+    let action: Action = tree.action(definition, root.layer.as_ref())?;
     let tree_map = action.to_map();
     // Within what a Task holds: depth, number, bytes.
     Action::read(&tree_map)?;
     let container = Container {
-        image: rootfs::image(&definition.root_fs, &settings.stacks)?,
+        image: root.image,
         env: variables(&definition.environment_variables)?,
         ..Container::default()
     };

@@ -216,14 +216,18 @@ fn what_has_no_effect_is_noted() {
 #[test]
 fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
     type Change = fn(&mut TaskDefinition);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
         (
             |d| d.root_fs = "preloaded:x".into(),
             "no image is known for stack \"x\"",
         ),
         (
             |d| d.root_fs = "oci:///x".into(),
-            "only docker://[HOST]/PATH[#TAG] and preloaded:STACK",
+            "only docker://[HOST]/PATH[#TAG], preloaded:STACK and preloaded+layer:STACK",
+        ),
+        (
+            |d| d.root_fs = "preloaded+layer:x?layer=http://a".into(),
+            "no image is known for stack \"x\"",
         ),
         (
             |d| d.volume_mounts = vec![VolumeMount::default()],
@@ -329,6 +333,37 @@ fn files_come_into_the_container() {
         task.annotations()[names::NOT_KEPT],
         "action.run.volume_mounted_files"
     );
+}
+
+#[test]
+fn the_layer_of_a_root_file_system_goes_before_all_else() {
+    let settings = Settings {
+        stacks: [("s".to_owned(), "stack:1".to_owned())].into(),
+        ..Settings::default()
+    };
+    let (sha256, sha512) = ("ab".repeat(32), "cd".repeat(64));
+    let definition = TaskDefinition {
+        root_fs: format!("preloaded+layer:s?layer=http://blobs/root&layer_path=/app&layer_digest={sha256}"),
+        image_layers: vec![ImageLayer {
+            url: "http://blobs/shared".into(),
+            destination_path: "/shared".into(),
+            layer_type: 1,
+            media_type: 1,
+            digest_algorithm: 2,
+            digest_value: sha512.clone(),
+            ..ImageLayer::default()
+        }],
+        ..good()
+    };
+    let actions = json!(made(&definition, &settings).unwrap().spec.actions);
+    assert_eq!(actions["container"]["image"], "stack:1");
+    let run = json!({"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}});
+    let shared = json!({"download": {"from": "http://blobs/shared", "to": "/shared",
+        "checksum": {"algorithm": "sha512", "value": sha512}, "cacheKey": format!("sha512:{sha512}")}});
+    let layer = json!({"download": {"from": "http://blobs/root", "to": "/app",
+        "checksum": {"algorithm": "sha256", "value": sha256}}});
+    let after = json!({"serial": {"actions": [{"parallel": {"actions": [shared]}}, run]}});
+    assert_eq!(actions["action"], json!({"serial": {"actions": [layer, after]}}));
 }
 
 #[test]
