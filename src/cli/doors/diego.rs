@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::facade::dialects::diego::{Keys, NoKeys, Settings, Stack};
+use crate::facade::dialects::diego::{Driver, Keys, NoKeys, Settings, Stack};
 
 /// How tasks of Diego's clients are run.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,15 @@ pub struct DiegoArgs {
         value_delimiter = ','
     )]
     diego_stacks: Vec<Stack>,
+    /// Volumes of this driver are PersistentVolumeClaims of the task's namespace, which their volume_id names; may be given
+    /// again
+    #[arg(
+        long = "diego-volume",
+        value_name = "DRIVER=claim",
+        env = "ERRAND_DIEGO_VOLUMES",
+        value_delimiter = ','
+    )]
+    diego_volumes: Vec<Driver>,
     /// Cells come from outside: they start the tasks that are desired at this door and tell how they end, and no pods are made
     #[arg(long, env = "ERRAND_DIEGO_CELLS")]
     diego_cells: bool,
@@ -62,8 +71,10 @@ impl DiegoArgs {
     /// The file of keys cannot be used.
     pub fn settings(&self) -> Result<Settings, KeysError> {
         let stacks = self.diego_stacks.iter().cloned();
+        let volumes = self.diego_volumes.iter().cloned();
         Ok(Settings {
             stacks: stacks.map(|stack| (stack.name, stack.image)).collect(),
+            volumes: volumes.map(|driver| (driver.name, driver.kind)).collect(),
             cells: self.diego_cells,
             egress: self.diego_egress,
             keys: self.keys()?,
@@ -89,7 +100,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::chain::chain;
+    use crate::{chain::chain, facade::dialects::diego::VolumeKind};
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -111,6 +122,7 @@ mod tests {
                 ("b".to_owned(), "y".to_owned()),
             ]
             .into(),
+            volumes: [("nfsv3driver".to_owned(), VolumeKind::Claim)].into(),
             cells: true,
             egress: true,
             keys: None,
@@ -119,6 +131,7 @@ mod tests {
         let line = [
             "--diego-stack=a=x:1",
             "--diego-stack=b=y",
+            "--diego-volume=nfsv3driver=claim",
             "--diego-cells",
             "--diego-egress",
             "--diego-retries=3",
@@ -127,6 +140,8 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Settings::default()));
         let refused = parse(&["--diego-stack=a"]).unwrap_err();
         assert!(refused.contains("is not STACK=IMAGE"), "{refused}");
+        let refused = parse(&["--diego-volume=a=csi"]).unwrap_err();
+        assert!(refused.contains("is not DRIVER=claim"), "{refused}");
     }
 
     #[test]

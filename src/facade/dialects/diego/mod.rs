@@ -43,7 +43,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::{failure::refuse, messages::PingResponse, wire::Answer};
 pub use self::{
     keys::{Keys, NoKeys},
-    settings::{NoStack, Settings, Stack},
+    settings::{Driver, NoDriver, NoStack, Settings, Stack, VolumeKind},
 };
 use crate::facade::{door::Door, extract::Asker, state::Facade};
 

@@ -9,11 +9,13 @@ mod files;
 mod needs;
 mod rootfs;
 mod tree;
+mod volumes;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference};
 use kube::ResourceExt as _;
+use serde_json::{Map, Value};
 
 pub use self::needs::PLACEMENT;
 use self::tree::Tree;
@@ -62,9 +64,18 @@ pub enum Unsupported {
          a path without '..' and a digest of 64 hexadecimal digits or none"
     )]
     Layer(String),
-    /// Volumes of drivers.
-    #[error("volume_mounts are not supported: no volume driver runs here")]
-    Volumes,
+    /// A driver that the operator has not mapped.
+    #[error("volume driver {0:?} is not known here; the operator maps one with --diego-volume {0}=claim")]
+    Driver(String),
+    /// No claim has such a name.
+    #[error("volume_id {0:?} is not the name of a PersistentVolumeClaim, which it must be here")]
+    VolumeId(String),
+    /// Not a place for a volume.
+    #[error("container_dir {0:?} is not the absolute path of a folder other than /, without ':' and '..'")]
+    ContainerDir(String),
+    /// Neither of the two modes.
+    #[error("volume mode {0:?} is neither r nor rw")]
+    VolumeMode(String),
     /// Files that cannot be had.
     #[error("volume_mounted_files: {0}")]
     Files(#[from] FilesError),
@@ -185,7 +196,7 @@ fn in_a_pod(
     settings: &Settings,
 ) -> Result<TaskSpec, Unsupported> {
     let root = rootfs::read(&definition.root_fs, &settings.stacks)?;
-    needs::refuse(definition)?;
+    let volumes = volumes::volumes(&definition.volume_mounts, &settings.volumes)?;
     // Before anything is made of them: a request has room for many more.
     if definition
         .action
@@ -202,6 +213,7 @@ fn in_a_pod(
     let container = Container {
         image: root.image,
         env: variables(&definition.environment_variables)?,
+        volume_mounts: volumes.mounts,
         ..Container::default()
     };
     // A stack's image is the operator's, and its registry has no business with a caller's password.
@@ -214,7 +226,7 @@ fn in_a_pod(
         result_file: filled(&definition.result_file),
         pending_timeout: Some(PENDING),
         ttl_after_finished: Some(KEPT),
-        pod: pod(definition, secret, settings)?,
+        pod: pod(definition, secret, volumes.volumes, settings)?,
         ..Actions::default()
     };
     Ok(TaskSpec {
@@ -225,10 +237,11 @@ fn in_a_pod(
     })
 }
 
-/// A network that is closed but for the rules, where the operator wants that; and the Secret that the image is pulled with.
+/// A network that is closed but for the rules, where the operator wants that; the Secret that the image is pulled with; volumes.
 fn pod(
     definition: &TaskDefinition,
     secret: Option<&Hidden>,
+    volumes: Vec<Map<String, Value>>,
     settings: &Settings,
 ) -> Result<Option<PodOptions>, Unsupported> {
     let rules = settings.egress.then(|| egress::rules(&definition.egress_rules));
@@ -238,6 +251,7 @@ fn pod(
     let pod = PodOptions {
         egress: rules.transpose()?,
         image_pull_secrets: secret.into_iter().collect(),
+        volumes,
         ..PodOptions::default()
     };
     Ok((pod != PodOptions::default()).then_some(pod))

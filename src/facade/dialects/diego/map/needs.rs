@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::{Unsupported, egress, files};
+use super::{Unsupported, egress, files, volumes};
 use crate::{
     crd::{Capabilities, Quantity},
     facade::dialects::diego::{
@@ -55,14 +55,6 @@ fn is_tag(tag: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// Without these a task would not do what it is to do.
-pub fn refuse(definition: &TaskDefinition) -> Result<(), Unsupported> {
-    match definition.volume_mounts.is_empty() {
-        true => Ok(()),
-        false => Err(Unsupported::Volumes),
-    }
-}
-
 /// How many actions there are, inner ones included.
 pub fn count(action: &Action) -> usize {
     1 + inner(action).map(count).sum::<usize>()
@@ -106,6 +98,10 @@ pub fn not_kept(definition: &TaskDefinition, settings: &Settings) -> Vec<&'stati
         (
             "action.run.volume_mounted_files",
             definition.action.as_ref().is_some_and(files::in_actions),
+        ),
+        (
+            "volume_mounts.mount_config",
+            volumes::has_config(&definition.volume_mounts),
         ),
     ];
     let parts = match settings.egress {

@@ -3,8 +3,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::facade::dialects::diego::messages::{
-    self, CachedDependency, ImageLayer, LogRateLimit, SerialAction, VolumeMount,
+    self, CachedDependency, ImageLayer, LogRateLimit, SerialAction, SharedDevice, VolumeMount,
 };
+use crate::facade::dialects::diego::settings::VolumeKind;
 
 fn run(path: &str) -> messages::Action {
     messages::Action {
@@ -230,8 +231,13 @@ fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
             "no image is known for stack \"x\"",
         ),
         (
-            |d| d.volume_mounts = vec![VolumeMount::default()],
-            "volume_mounts are not supported",
+            |d| {
+                d.volume_mounts = vec![VolumeMount {
+                    driver: "nfsv3driver".into(),
+                    ..VolumeMount::default()
+                }];
+            },
+            "--diego-volume nfsv3driver=claim",
         ),
         (
             |d| d.volume_mounted_files = vec![messages::File::default()],
@@ -312,26 +318,47 @@ fn layers_and_dependencies_are_downloaded_first() {
 }
 
 #[test]
-fn files_come_into_the_container() {
+fn files_and_volumes_come_into_the_container() {
+    let settings = Settings {
+        volumes: [("nfsv3driver".to_owned(), VolumeKind::Claim)].into(),
+        ..Settings::default()
+    };
     let file = |path: &str, content: &str| messages::File {
         path: path.into(),
         content: content.into(),
     };
     let mut definition = TaskDefinition {
         volume_mounted_files: vec![file("/db/user", "ann")],
+        volume_mounts: vec![VolumeMount {
+            driver: "nfsv3driver".into(),
+            container_dir: "/data".into(),
+            mode: "r".into(),
+            shared: Some(SharedDevice {
+                volume_id: "shared".into(),
+                mount_config: "{}".into(),
+            }),
+        }],
         ..good()
     };
     let run = definition.action.as_mut().unwrap().run.as_mut().unwrap();
     run.volume_mounted_files = vec![file("elsewhere", "")];
-    let task = made(&definition, &Settings::default()).unwrap();
+    let task = made(&definition, &settings).unwrap();
     let actions = json!(task.spec.actions);
     assert_eq!(
         actions["files"],
         json!({"mountPath": "/etc/cf-service-bindings", "contents": {"db/user": "ann"}})
     );
     assert_eq!(
+        actions["pod"],
+        json!({"volumes": [{"name": "volume-0", "persistentVolumeClaim": {"claimName": "shared"}}]})
+    );
+    assert_eq!(
+        actions["container"]["volumeMounts"],
+        json!([{"name": "volume-0", "mountPath": "/data", "readOnly": true}])
+    );
+    assert_eq!(
         task.annotations()[names::NOT_KEPT],
-        "action.run.volume_mounted_files"
+        "action.run.volume_mounted_files,volume_mounts.mount_config"
     );
 }
 
