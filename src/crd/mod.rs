@@ -22,7 +22,7 @@ pub use actions::{
     MAX_FILES, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES, RunAction, TimeoutAction, TryAction, UploadAction,
     Variable,
 };
-pub use bulk::drop_bulk;
+pub use bulk::{drop_bulk, drop_bulk_of_deleted};
 pub use callback::{Callback, CallbackPolicy, CallbackRetry, CallbackState, CallbackStatus, SecretKeyRef};
 pub use container::{
     Capabilities, Container, Dispatch, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,

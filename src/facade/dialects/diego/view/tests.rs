@@ -196,6 +196,28 @@ fn a_task_is_resolving_while_somebody_or_the_callback_says_so() {
 }
 
 #[test]
+fn a_task_with_a_callback_is_resolving_from_its_end_on() {
+    let state = |marks: &Marks, status: Value| {
+        let mut made = desired(false, marks, status);
+        made.spec.callback =
+            Some(serde_json::from_value(json!({"url": "http://a", "policy": "Diego"})).unwrap());
+        task(&made, &Origin::default()).state()
+    };
+    let plain = Marks::default();
+    assert_eq!(state(&plain, json!({"phase": "Running"})), State::Running);
+    assert_eq!(state(&plain, json!({"phase": "Failed"})), State::Resolving);
+    let given_up = json!({"phase": "Failed", "callback": {"state": "Failed"}});
+    assert_eq!(state(&plain, given_up), State::Completed);
+    // Nobody is told before the evidence is there.
+    let cancelled = Marks {
+        cancelled_at: Some(1),
+        ..Marks::default()
+    };
+    assert_eq!(state(&cancelled, json!({"phase": "Running"})), State::Completed);
+    assert_eq!(state(&cancelled, json!({"phase": "Cancelled"})), State::Resolving);
+}
+
+#[test]
 fn a_result_counts_unless_the_task_was_cancelled() {
     let result = json!({"status": 200, "body": "out", "sizeBytes": 3, "truncated": false});
     let of = |phase: &str| in_a_pod(json!({"phase": phase, "result": result})).result;
