@@ -10,7 +10,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    doors::{DiegoListen, DoorArgs},
+    doors::{DiegoListen, DoorArgs, KeysError},
     outcome,
     plane::{self, DiegoOptions, Plane, PlaneOptions, Runtime},
     token::Token,
@@ -74,6 +74,9 @@ pub enum Error {
     /// Certificate, key or authority of Diego's door cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The keys of Diego's door cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Nowhere to write the kubeconfig.
     #[error("there is no home folder to write the kubeconfig to; name a file with --kubeconfig")]
     NoHome,
@@ -126,7 +129,7 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
     options.runtime = args.runtime;
     options.data_dir = args.data_dir;
     options.apply = args.apply;
-    options.dialects = args.doors.settings();
+    options.dialects = args.doors.settings()?;
     if let Some(addr) = args.diego.diego_addr {
         let identity = args.diego.identity()?;
         options.diego = Some(DiegoOptions { addr, identity });

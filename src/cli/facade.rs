@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access_args::AccessArgs,
     connect::{self, ClusterArgs},
-    doors::{DiegoListen, DoorArgs},
+    doors::{DiegoListen, DoorArgs, KeysError},
     outcome,
     signals::{self, stop_on_signals},
 };
@@ -117,6 +117,9 @@ pub enum Error {
     /// Certificate and key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The keys of Diego's door cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// No cluster.
     #[error(transparent)]
     Connect(#[from] connect::Error),
@@ -147,7 +150,7 @@ pub enum Error {
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(args: Args) -> Result<u8, Error> {
     args.telemetry.init()?;
-    let mut config = args.config();
+    let mut config = args.config()?;
     config.access.check()?;
     config.tls = args.tls.open()?;
     let peers = args.peers()?;
@@ -223,17 +226,17 @@ impl Args {
         Ok(Some((addr, Proof::Certificate(identity))))
     }
 
-    fn config(&self) -> facade::Config {
-        facade::Config {
+    fn config(&self) -> Result<facade::Config, Error> {
+        Ok(facade::Config {
             access: self.access.config(),
-            dialects: self.doors.settings(),
+            dialects: self.doors.settings()?,
             namespace: self.namespace.clone(),
             catalogue: self.catalogue_namespace.clone(),
             requests: usize::from(self.max_requests),
             streams: usize::from(self.max_streams),
             request_timeout: self.request_timeout.get(),
             ..facade::Config::default()
-        }
+        })
     }
 }
 
@@ -265,7 +268,7 @@ mod tests {
 
     fn config(line: &[&str]) -> facade::Config {
         let line = std::iter::once("facade").chain(line.iter().copied());
-        Cli::parse_from(line).args.config()
+        Cli::parse_from(line).args.config().unwrap()
     }
 
     #[test]

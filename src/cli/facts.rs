@@ -65,6 +65,7 @@ fn identity(page: &mut Page, task: &Task) {
     page.fact("Title", title.or(spec.title.as_ref()));
     page.fact("Owner", spec.owner.as_ref());
     page.fact("Priority", spec.priority);
+    page.fact("Suspend", spec.suspend.filter(|suspend| *suspend));
     page.fact(
         "Cancel",
         spec.cancel.filter(|cancel| *cancel).map(|_| "asked for"),

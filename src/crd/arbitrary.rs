@@ -68,7 +68,12 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
         of(retry()),
     );
     let version = of(0..i64::MAX);
-    let rest = (of(-1_000_000..=1_000_000), of(any::<bool>()), of(callback()));
+    let rest = (
+        of(-1_000_000..=1_000_000),
+        of(any::<bool>()),
+        of(callback()),
+        of(any::<bool>()),
+    );
     (object_name(), version, words, run, rest)
         .prop_map(|(name, version, words, run, rest)| TaskSpec {
             function_ref: Some(FunctionRef { name, version }),
@@ -89,6 +94,7 @@ pub fn task_spec() -> BoxedStrategy<TaskSpec> {
             priority: rest.0,
             cancel: rest.1,
             callback: rest.2,
+            suspend: rest.3,
         })
         .boxed()
 }
@@ -136,6 +142,8 @@ pub fn actions() -> BoxedStrategy<Actions> {
         ]
     });
     let times = (of(duration()), of(duration()));
+    let files = ("/[a-z]{1,8}", btree_map("[a-z]{1,8}", text(), 0..3));
+    let files = files.prop_map(|(mount_path, contents)| Files { mount_path, contents });
     (
         container(),
         tree,
@@ -143,21 +151,25 @@ pub fn actions() -> BoxedStrategy<Actions> {
         of(text1()),
         of(pod_options()),
         times,
+        of(files),
     )
-        .prop_map(|(container, tree, log_source, result_file, pod, times)| Actions {
-            container: Container {
-                command: Vec::new(),
-                args: Vec::new(),
-                ..container
+        .prop_map(
+            |(container, tree, log_source, result_file, pod, times, files)| Actions {
+                container: Container {
+                    command: Vec::new(),
+                    args: Vec::new(),
+                    ..container
+                },
+                action: tree.as_object().cloned().unwrap_or_default(),
+                log_source,
+                files,
+                result_file,
+                logs: None,
+                pending_timeout: times.0,
+                ttl_after_finished: times.1,
+                pod,
             },
-            action: tree.as_object().cloned().unwrap_or_default(),
-            log_source,
-            result_file,
-            logs: None,
-            pending_timeout: times.0,
-            ttl_after_finished: times.1,
-            pod,
-        })
+        )
         .boxed()
 }
 

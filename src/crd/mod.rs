@@ -18,10 +18,11 @@ mod task;
 
 pub use actions::{
     Action, ActionGroup, Actions, ActionsError, Checksum, ChecksumAlgorithm, DEFAULT_LOG_SOURCE,
-    DownloadAction, EmitProgressAction, MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES,
-    RunAction, TimeoutAction, TryAction, UploadAction, Variable,
+    DownloadAction, EmitProgressAction, Files, FilesError, MAX_ACTION_DEPTH, MAX_ACTIONS, MAX_FILE_BYTES,
+    MAX_FILES, MAX_RESULT_FILE_BYTES, MAX_TREE_BYTES, RunAction, TimeoutAction, TryAction, UploadAction,
+    Variable,
 };
-pub use bulk::drop_bulk;
+pub use bulk::{drop_bulk, drop_bulk_of_deleted};
 pub use callback::{Callback, CallbackPolicy, CallbackRetry, CallbackState, CallbackStatus, SecretKeyRef};
 pub use container::{
     Capabilities, Container, Dispatch, Http, Logs, PodOptions, ResultSource, ResultSpec, Retry, RetryOn,

@@ -45,9 +45,13 @@ use super::{Actions, Callback, Capabilities, Duration, FunctionSpec, Retry, Task
 #[x_kube(
     validation = Rule::new("(has(self.functionRef) ? 1 : 0) + (has(self.__function__) ? 1 : 0) + (has(self.external) ? 1 : 0) + (has(self.actions) ? 1 : 0) == 1")
         .message("exactly one of functionRef, function, external and actions must be set"),
-    validation = Rule::new(unchanged(&FIXED_FIELDS)).message("the spec of a Task is immutable, except cancel and priority"),
+    validation = Rule::new(unchanged(&FIXED_FIELDS)).message("the spec of a Task is immutable, except cancel, priority and suspend"),
     validation = Rule::new("!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)")
         .message("cancel cannot be taken back"),
+    validation = Rule::new("!has(self.suspend) || !self.suspend || (has(oldSelf.suspend) && oldSelf.suspend)")
+        .message("a Task is suspended from the beginning or not at all"),
+    validation = Rule::new("!has(self.external) || !has(self.suspend)")
+        .message("suspend holds a pod back, and a Task with external has none"),
 )]
 pub struct TaskSpec {
     /// The Function to run.
@@ -106,6 +110,10 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: Option<i32>,
+    /// True: the Task waits as Queued, without a pod, until this is set to false or taken away. It cannot be put on later. A
+    /// Task that waits so for longer than a pendingTimeout that is given fails with PendingTimedOut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
     /// True: stop the Task and keep its evidence. Cannot be taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
@@ -114,7 +122,7 @@ pub struct TaskSpec {
     pub callback: Option<Callback>,
 }
 
-/// Every field of a Task's spec but `cancel` and `priority`.
+/// Every field of a Task's spec but `cancel`, `priority` and `suspend`.
 const FIXED_FIELDS: [&str; 16] = [
     "functionRef",
     "function",

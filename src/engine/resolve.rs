@@ -13,8 +13,8 @@ use super::http::check_proxied;
 use crate::{
     chain::chain,
     crd::{
-        Action, Actions, ActionsError, Capabilities, Container, Dispatch, FunctionSpec, Http, Input,
-        MAX_BODY_BYTES, PodOptions, ResultSource, Retry, RetryOn, TaskSpec,
+        Action, Actions, ActionsError, Capabilities, Container, Dispatch, Files, FilesError, FunctionSpec,
+        Http, Input, MAX_BODY_BYTES, PodOptions, ResultSource, Retry, RetryOn, TaskSpec,
     },
     handover::plan::Plan,
 };
@@ -53,6 +53,8 @@ pub struct Run {
     pub input: RunInput,
     /// Actions that the supervisor runs in place of a command.
     pub plan: Option<Plan>,
+    /// Files that the container finds.
+    pub files: Option<Files>,
     /// What the engine must know for as long as the pod lives.
     pub facts: Facts,
 }
@@ -191,6 +193,9 @@ pub enum SpecError {
     /// A tree of actions that cannot be read.
     #[error("spec.actions.{0}")]
     Actions(ActionsError),
+    /// Files that cannot be had.
+    #[error("spec.actions.files: {0}")]
+    Files(FilesError),
     /// There is no command that could take arguments.
     #[error("input.args go to a command, and there is none: put them into the actions that run programs")]
     ActionsTakeNoArgs,
@@ -222,7 +227,11 @@ pub fn resolve_actions(task: &TaskSpec, actions: &Actions) -> Result<Run, SpecEr
     if task.input.as_ref().is_some_and(|input| !input.args.is_empty()) {
         return Err(SpecError::ActionsTakeNoArgs);
     }
+    if let Some(files) = &actions.files {
+        files.check().map_err(SpecError::Files)?;
+    }
     let mut run = together(task, &actions.function(), None, true)?;
+    run.files = actions.files.clone();
     if actions.result_file.is_none() {
         // A file without a path: no result. The log of actions is no result of theirs.
         run.facts.result_from = ResultSource::File;
@@ -308,6 +317,7 @@ fn together(
         pod,
         input: decode(input)?,
         plan: None,
+        files: None,
         facts,
     })
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::ControllerRevision, core::v1::ConfigMap},
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{ConfigMap, Secret},
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -159,6 +162,20 @@ impl Objects {
         self.call(api.delete(&object.name_any(), &params)).await.map(drop)
     }
 
+    /// Deletes this object, whatever has changed of it, and no other of its name ([`Refusal::Conflict`]).
+    ///
+    /// # Errors
+    /// The API server refuses or does not answer.
+    pub async fn delete_same<K: Object>(&self, object: &K) -> Result<(), Refusal> {
+        let api = self.api::<K>(&object.namespace().unwrap_or_default());
+        let same = Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        };
+        let params = DeleteParams::default().preconditions(same);
+        self.call(api.delete(&object.name_any(), &params)).await.map(drop)
+    }
+
     /// Deletes an object; what belongs to it stays.
     ///
     /// # Errors
@@ -201,6 +218,7 @@ impl Object for Task {}
 impl Object for Function {}
 impl Object for Schedule {}
 impl Object for ConfigMap {}
+impl Object for Secret {}
 impl Object for ControllerRevision {}
 
 /// True for what may be the name of an object: a DNS subdomain (RFC 1123).

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
@@ -44,6 +44,14 @@ use crate::{
 
 /// A facade on an API server of its own. Its views are empty until they are fed.
 pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
+    facade_through(config, |client| client).await
+}
+
+/// The same, whose objects are read and written through another client.
+pub(in crate::facade) async fn facade_through(
+    config: Config,
+    through: impl Fn(Client) -> Client,
+) -> (Facade, ApiServer) {
     let ann = StaticToken {
         user: User::new("ann", [""; 0]),
         secret: "annie".into(),
@@ -60,7 +68,7 @@ pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
         made.unwrap_or_else(|error| panic!("{}: {error}", definition.name_any()));
     }
     let (views, shutdown) = (Views::default(), CancellationToken::new());
-    let objects = Objects::new(client.clone(), "test".into(), Duration::from_secs(10));
+    let objects = Objects::new(through(client.clone()), "test".into(), Duration::from_secs(10));
     let facade = Facade::new(Inner {
         access: Access::new(client, config.access.clone()),
         reports: Reports::new(views.tasks.clone(), objects.clone(), 1, shutdown.clone()),

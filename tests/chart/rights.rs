@@ -150,6 +150,29 @@ fn what_diegos_door_needs_is_granted_where_it_is_served() {
 }
 
 #[test]
+fn the_facade_makes_secrets_where_diegos_door_takes_passwords_and_reads_none() {
+    let secrets = |set: &str| -> Vec<String> {
+        let objects = rendered(&["--set", set]);
+        let roles = ["controller", "facade"].map(|component| {
+            rights(named(
+                &objects,
+                "ClusterRole",
+                &format!("errand-system-errand-{component}"),
+            ))
+        });
+        let rights = roles.into_iter().flatten();
+        rights.filter(|right| right.contains("secrets")).collect()
+    };
+    let keys = "facade.diego.encryptionKeys.secretName=keys";
+    assert_eq!(
+        secrets(&format!("facade.diego.secretName=bbs,{keys}")),
+        ["secrets: create"]
+    );
+    assert_eq!(secrets("facade.diego.secretName=bbs"), [""; 0]);
+    assert_eq!(secrets(keys), [""; 0], "the door is not served");
+}
+
+#[test]
 fn in_one_namespace_only_what_has_none_is_granted_in_the_cluster() {
     let objects = with("one-namespace");
     let (controller, facade) = ("errand-system-errand-controller", "errand-system-errand-facade");

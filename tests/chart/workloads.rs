@@ -94,8 +94,10 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--diego-cert=/etc/errand/diego/tls.crt",
             "--diego-key=/etc/errand/diego/tls.key",
             "--diego-stack=cflinuxfs4=cloudfoundry/cflinuxfs4:1.200.0",
+            "--diego-volume=nfsv3driver=claim",
             "--diego-cells",
             "--diego-egress",
+            "--diego-encryption-keys=/etc/errand/diego-keys/all",
             "--diego-retries=3",
             "--diego-namespaces=fixed:cf",
             "--max-streams=8192",
@@ -264,6 +266,14 @@ fn values_that_mean_nothing_are_refused_by_name() {
             "/controller/callbacks/allow/0",
         ),
         ("rbac.callbackSecrets={A B}", "/rbac/callbackSecrets/0"),
+        (
+            "facade.diego.volumes.nfsv3driver=csi",
+            "/facade/diego/volumes/nfsv3driver",
+        ),
+        (
+            "facade.diego.encryptionKeys.key=a/b",
+            "/facade/diego/encryptionKeys/key",
+        ),
     ] {
         let said = refusal(set);
         assert!(said.contains(part), "{set}: {said}");

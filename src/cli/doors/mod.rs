@@ -4,7 +4,7 @@ mod cloudru;
 mod diego;
 mod listen;
 
-pub use self::listen::DiegoListen;
+pub use self::{diego::KeysError, listen::DiegoListen};
 use crate::facade::dialects;
 
 /// What single doors are told.
@@ -18,10 +18,13 @@ pub struct DoorArgs {
 
 impl DoorArgs {
     /// As the facade takes it.
-    pub fn settings(&self) -> dialects::Settings {
-        dialects::Settings {
+    ///
+    /// # Errors
+    /// A file that is named cannot be used.
+    pub fn settings(&self) -> Result<dialects::Settings, KeysError> {
+        Ok(dialects::Settings {
             cloudru: self.cloudru.settings(),
-            diego: self.diego.settings(),
-        }
+            diego: self.diego.settings()?,
+        })
     }
 }

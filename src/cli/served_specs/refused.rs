@@ -186,6 +186,7 @@ fn task_rows() -> Vec<Row> {
         at_least("priority", -1_000_000),
         typed("priority", json!(1), "integer", json!("1"), "string"),
         typed("cancel", json!(true), "boolean", json!("yes"), "string"),
+        typed("suspend", json!(true), "boolean", json!("yes"), "string"),
         matching("callback.url", URL, "https://a", "ftp://a"),
         matching("callback.url", URL, "http://a/?b", "http://a b"),
         ending(row(

@@ -4,6 +4,7 @@
 //! `executor/depot/steps`), so that its door maps one to one. A CRD's schema cannot be recursive, so the tree is kept
 //! as JSON in [`Actions::action`] and read by [`Action::read`], which bounds it.
 
+mod files;
 mod read;
 
 use kube::KubeSchema;
@@ -11,7 +12,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub use self::read::ActionsError;
+pub use self::{
+    files::{Files, FilesError, MAX_FILE_BYTES, MAX_FILES},
+    read::ActionsError,
+};
 use super::{Container, Duration, FunctionSpec, Logs, PodOptions, ResultSource, ResultSpec};
 
 /// Most levels of actions in actions. Each level takes up to three levels of JSON, and what reads Tasks reads 128
@@ -41,6 +45,9 @@ pub struct Actions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub log_source: Option<String>,
+    /// Files that the container finds in a folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Files>,
     /// File whose content is the result, read after the action. At most 51200 bytes; a missing or larger one fails the
     /// Task. Without it there is no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,6 +246,8 @@ pub enum ChecksumAlgorithm {
     Sha1,
     /// SHA-256, 64 digits.
     Sha256,
+    /// SHA-512, 128 digits.
+    Sha512,
 }
 
 impl ChecksumAlgorithm {
@@ -247,6 +256,7 @@ impl ChecksumAlgorithm {
             Self::Md5 => 32,
             Self::Sha1 => 40,
             Self::Sha256 => 64,
+            Self::Sha512 => 128,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const FIXED: &str = "spec: the spec of a Task is immutable, except cancel and priority";
+const FIXED: &str = "spec: the spec of a Task is immutable, except cancel, priority and suspend";
 const NO_WAY_BACK: &str = "spec: cancel cannot be taken back";
 
 #[test]
@@ -86,7 +86,7 @@ fn with(field: &str, value: Option<&Value>) -> Value {
 }
 
 #[test]
-fn no_field_but_cancel_and_priority_may_come_change_or_go() {
+fn no_field_but_cancel_priority_and_suspend_may_come_change_or_go() {
     for (field, one, other) in fixed_fields() {
         let (absent, one, other) = (
             with(field, None),
@@ -115,7 +115,7 @@ fn no_field_but_cancel_and_priority_may_come_change_or_go() {
 }
 
 #[test]
-fn every_field_of_the_schema_is_either_fixed_or_cancel_or_priority() {
+fn every_field_of_the_schema_is_either_fixed_or_may_change() {
     let schema = schema_of::<Task>();
     let properties = schema["properties"]["spec"]["properties"].as_object().unwrap();
     let known: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
@@ -123,7 +123,7 @@ fn every_field_of_the_schema_is_either_fixed_or_cancel_or_priority() {
     let shown = fixed
         .iter()
         .map(|(field, ..)| *field)
-        .chain(["cancel", "priority"]);
+        .chain(["cancel", "priority", "suspend"]);
     assert_eq!(shown.collect::<BTreeSet<_>>(), known);
 }
 
@@ -156,6 +156,37 @@ fn a_cancel_stays_and_a_priority_changes_freely() {
             "{old} to {new}"
         );
     }
+}
+
+#[test]
+fn a_task_is_suspended_from_the_beginning_and_let_go_once() {
+    let spec = |suspend: Option<bool>| {
+        let mut spec = json!({"functionRef": {"name": "f"}});
+        if let Some(suspend) = suspend {
+            spec["suspend"] = json!(suspend);
+        }
+        spec
+    };
+    let late = "spec: a Task is suspended from the beginning or not at all";
+    for (old, new, wanted) in [
+        (Some(true), Some(true), &[][..]),
+        (Some(true), Some(false), &[]),
+        (Some(true), None, &[]),
+        (None, Some(false), &[]),
+        (Some(false), None, &[]),
+        (None, Some(true), &[late]),
+        (Some(false), Some(true), &[late]),
+    ] {
+        assert_eq!(
+            update_problems(&spec(old), &spec(new)),
+            wanted,
+            "{old:?} to {new:?}"
+        );
+    }
+    assert_eq!(task_problems(&spec(Some(true))), [""; 0]);
+    let external = json!({"external": {"processor": "p"}, "suspend": true});
+    let refused = ["spec: suspend holds a pod back, and a Task with external has none"];
+    assert_eq!(task_problems(&external), refused);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod actions;
 pub mod egress;
+mod files;
 mod input;
 mod needs;
 
@@ -57,12 +58,12 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 pub enum BuildError {
     /// The input of a command function travels in annotations of its pod.
     #[error(
-        "query, headers, contentType and body of the input, and the actions, need {input} bytes as annotations of the pod \
+        "query, headers, contentType and body of the input, and the actions with their files, need {input} bytes as annotations of the pod \
          (a body that is not UTF-8 a third more than it has) and pod.annotations {given}; together at most {limit} are \
          possible"
     )]
     Annotations {
-        /// Bytes of the input, of the actions and of what the engine must know of the run.
+        /// Bytes of the input, of the actions and their files, and of what the engine must know of the run.
         input: usize,
         /// Bytes of the Function's own annotations.
         given: usize,
@@ -122,6 +123,8 @@ pub fn build(
         volumes.push(actions::volume());
         mounts.push(actions::mount());
     }
+    volumes.extend(run.files.as_ref().map(files::volume));
+    mounts.extend(run.files.as_ref().map(files::mount));
     let mut init_containers = Vec::new();
     if run.facts.supervised {
         let (volume, init) = deliver(runner, delivery, &run.capabilities);
@@ -197,6 +200,7 @@ fn annotations(run: &Run, mount: &InputMount) -> Result<BTreeMap<String, String>
     let mut annotations: BTreeMap<String, String> = mount.annotations().collect();
     annotations.insert(ANNOTATION_FACTS.into(), facts);
     annotations.extend(run.plan.as_ref().map(actions::annotation));
+    annotations.extend(run.files.iter().flat_map(files::annotations));
     let size = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum();
     let (input, given): (usize, usize) = (size(&annotations), size(&run.pod.annotations));
     if input + given > MAX_ANNOTATIONS {

@@ -296,7 +296,7 @@ fn more_input_than_a_pod_can_carry_is_refused_with_the_sizes() {
             limit: 262_144
         }
         .to_string(),
-        "query, headers, contentType and body of the input, and the actions, need 175152 bytes as annotations of the pod \
+        "query, headers, contentType and body of the input, and the actions with their files, need 175152 bytes as annotations of the pod \
          (a body that is not UTF-8 a third more than it has) and pod.annotations 86993; together at most 262144 are \
          possible"
     );
@@ -347,5 +347,40 @@ fn actions_travel_in_an_annotation_and_the_supervisor_reads_them_from_a_file() {
     assert_eq!(
         pod["spec"]["volumes"][0],
         json!({"name": "errand-actions", "downwardAPI": {"items": [item]}})
+    );
+}
+
+#[test]
+fn files_of_actions_travel_in_annotations_and_stand_in_one_folder() {
+    let task: Task = serde_json::from_value(json!({
+        "apiVersion": "errand.dev/v1alpha1", "kind": "Task",
+        "metadata": {"name": "t", "namespace": "ns", "uid": "u"},
+        "spec": {"actions": {
+            "container": {"image": "busybox"}, "action": {"run": {"path": "true"}},
+            "files": {"mountPath": "/etc/bindings", "contents": {"db/user": "ann\n", "all": "$(A)"}},
+        }},
+    }))
+    .unwrap();
+    let run = resolve_actions(&task.spec, task.spec.actions.as_ref().unwrap()).unwrap();
+    let pod = serde_json::to_value(build(&task, &run, 1, &runner(), Delivery::ImageVolume).unwrap()).unwrap();
+    let annotations = &pod["metadata"]["annotations"];
+    assert_eq!(
+        (
+            &annotations["errand.dev/file-0"],
+            &annotations["errand.dev/file-1"]
+        ),
+        (&json!("$(A)"), &json!("ann\n"))
+    );
+    let item = |path: &str, index: u8| {
+        let field = format!("metadata.annotations['errand.dev/file-{index}']");
+        json!({"path": path, "fieldRef": {"fieldPath": field}})
+    };
+    assert_eq!(
+        pod["spec"]["volumes"][1],
+        json!({"name": "errand-files", "downwardAPI": {"items": [item("all", 0), item("db/user", 1)]}})
+    );
+    assert_eq!(
+        pod["spec"]["containers"][0]["volumeMounts"][1],
+        json!({"name": "errand-files", "mountPath": "/etc/bindings", "readOnly": true})
     );
 }

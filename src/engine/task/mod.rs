@@ -10,6 +10,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod start;
 pub mod status;
+mod suspend;
 mod version;
 pub mod view;
 pub mod write;

@@ -14,7 +14,9 @@ use super::{
     outcome::{self, Outcome, Reason},
     plan,
     reconcile::{Error, Subject, owns},
-    status, version, write,
+    status,
+    suspend::{self, Held},
+    version, write,
 };
 use crate::{
     chain::chain,
@@ -38,6 +40,9 @@ const QUOTA_RETRY: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Error::Call`] where the API server did not do what was asked.
 pub async fn start(ctx: &Arc<Context>, subject: &Subject, attempt: u32) -> Result<Action, Error> {
+    if let Some(wait) = wait_to_be_let_go(ctx, subject).await? {
+        return Ok(wait);
+    }
     if let Some(wait) = wait_for_turn(ctx, subject).await? {
         return Ok(wait);
     }
@@ -72,10 +77,26 @@ pub fn changed(cached: &Task, fresh: &Task) -> bool {
             status.pod,
             status.next_attempt_at,
             task.spec.cancel,
+            task.spec.suspend,
             status.reported_end.is_some(),
         )
     };
     key(cached) != key(fresh) || fresh.metadata.deletion_timestamp.is_some()
+}
+
+/// The action to take where somebody holds the Task back.
+async fn wait_to_be_let_go(ctx: &Arc<Context>, subject: &Subject) -> Result<Option<Action>, Error> {
+    let limit = suspend::limit(ctx, &subject.task);
+    let wait = match suspend::held(&subject.task, limit, ctx.config.pending_after, Timestamp::now()) {
+        Held::No => return Ok(None),
+        Held::Quiet(wait) => Some(wait),
+        Held::Shown(wait) => {
+            queue_up(ctx, subject, "Suspended", "the Task is suspended").await?;
+            wait
+        }
+        Held::Over(outcome) => return end(ctx, subject, outcome).await.map(Some),
+    };
+    Ok(Some(wait.map_or_else(Action::await_change, Action::requeue)))
 }
 
 /// The action to take where the Task has to wait for its turn.

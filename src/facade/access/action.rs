@@ -32,6 +32,8 @@ pub enum Resource {
     Schedules,
     /// ConfigMaps, in which a catalogue is kept.
     ConfigMaps,
+    /// Secrets, which hold passwords of registries.
+    Secrets,
 }
 
 /// A question about a right.
@@ -71,6 +73,7 @@ impl Resource {
             Self::Functions => ("functions", None),
             Self::Schedules => ("schedules", None),
             Self::ConfigMaps => ("configmaps", None),
+            Self::Secrets => ("secrets", None),
         }
     }
 
@@ -78,7 +81,7 @@ impl Resource {
     fn group(self) -> (&'static str, &'static str) {
         match self {
             Self::Tasks | Self::TaskStatus | Self::Functions | Self::Schedules => (GROUP, VERSION),
-            Self::ConfigMaps => ("", "v1"),
+            Self::ConfigMaps | Self::Secrets => ("", "v1"),
         }
     }
 
@@ -89,6 +92,7 @@ impl Resource {
             Self::Functions => "function",
             Self::Schedules => "schedule",
             Self::ConfigMaps => "configmap",
+            Self::Secrets => "secret",
         }
     }
 
@@ -99,6 +103,7 @@ impl Resource {
             Self::Functions => "functions",
             Self::Schedules => "schedules",
             Self::ConfigMaps => "configmaps",
+            Self::Secrets => "secrets",
         }
     }
 }

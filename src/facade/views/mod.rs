@@ -138,8 +138,12 @@ impl<K: Faceted + Clone> View<K> {
         self.tell(change);
     }
 
-    fn remove(&self, key: &Key) {
-        let change = self.write(|table| table.remove(key));
+    /// `last`: how it was when it went, which its last watched state need not tell.
+    fn remove(&self, key: &Key, last: Option<K>) {
+        let mut change = self.write(|table| table.remove(key));
+        if let (Some(before), Some(last)) = (&mut change.before, last) {
+            *before = Arc::new(last);
+        }
         self.tell(change);
     }
 

@@ -51,7 +51,7 @@ fn an_object_is_found_by_name_uid_and_every_facet_until_it_is_gone() {
     assert_eq!(names(&view.read(|table| table.by_uid_prefix("uid-"))), ["a", "b"]);
     assert_eq!(names(&view.read(|table| table.by_uid_prefix("uid-b"))), ["b"]);
 
-    view.remove(&Key::new("ns", "a"));
+    view.remove(&Key::new("ns", "a"), None);
     assert_eq!(names(&view.by_facet(&Facet::Namespace("ns".into()))), ["b"]);
     assert!(view.by_facet(&Facet::Owner("ann".into())).is_empty());
     assert!(view.read(|table| table.by_uid("uid-a")).is_none());
@@ -121,7 +121,7 @@ async fn a_follower_sees_an_object_come_change_and_go_and_costs_nothing_once_it_
     }
     view.put(task("b", 3, spec));
     assert!(!follower.has_changed().unwrap());
-    view.remove(&key);
+    view.remove(&key, None);
     follower.changed().await.unwrap();
     assert!(follower.borrow_and_update().is_none());
     assert_eq!(view.followed(), 1);
@@ -185,4 +185,19 @@ fn a_function_is_found_by_its_annotations_as_they_are_now() {
     view.put(function("new"));
     let found = |annotation: &str| view.by_facet(&Facet::Annotation(annotation.to_owned())).len();
     assert_eq!((found("old"), found("new")), (0, 1));
+}
+
+#[tokio::test]
+async fn an_object_that_goes_is_told_of_as_it_was_last() {
+    let view = View::<Task>::default();
+    view.put(task("a", 1, json!({"owner": "ann"})));
+    let mut changes = view.changes();
+    let key = Key::new("ns", "a");
+    view.remove(&key, Some(task("a", 2, json!({"owner": "bob"}))));
+    // What was never in view is no news.
+    view.remove(&Key::new("ns", "b"), Some(task("b", 3, json!({}))));
+    let gone = changes.try_recv().unwrap();
+    assert_eq!(gone.before.unwrap().spec.owner.as_deref(), Some("bob"));
+    assert!(gone.after.is_none() && changes.try_recv().is_err());
+    assert!(view.by_facet(&Facet::Owner("ann".into())).is_empty());
 }

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod options;
 mod prepare;
 mod probe;
+mod pull_secrets;
 mod register;
 pub mod runtime;
 pub mod status;

@@ -13,6 +13,7 @@ use kube::Api;
 use super::env::{self, Names, Sources};
 use super::images::{self, PullPolicy};
 use super::options::Shared;
+use super::pull_secrets::{self, Credentials};
 use super::runtime::{ContainerConfig, Limits, PodKey, Security, StartFailure};
 use super::volumes::{self, Content, Inputs, Mount, TokenWanted, VolumeError};
 use crate::quantity::milli_of;
@@ -217,28 +218,46 @@ pub async fn config(shared: &Arc<Shared>, start: Start) -> Result<ContainerConfi
             message,
         });
     }
-    let names = env::references(&start.container);
+    let pull_secrets = pull_secrets_of(&start.pod);
+    let mut names = env::references(&start.container);
+    names.secrets.extend(pull_secrets.iter().cloned());
     let sources = if names.is_empty() {
         Sources::default()
     } else {
         let fetched = fetch(shared, &start.key.namespace, names).await;
         fetched.map_err(|error| StartFailure::Config(error.to_string()))?
     };
+    // As with a kubelet, one that is not there is passed over.
+    let secrets = pull_secrets.iter().filter_map(|name| sources.secrets.get(name));
+    let registry = pull_secrets::credentials(&image, secrets);
     let facts = shared.facts(start.pod_ip);
     let own = env::environment(&start.pod, &start.container, &sources, &facts)
         .map_err(|error| StartFailure::Config(error.to_string()))?;
     let shared = shared.clone();
     // Folders and files are made here: away from the threads that drive everything else.
-    let finish = move || finish_config(&shared, start, image, own);
+    let finish = move || finish_config(&shared, start, image, registry, own);
     tokio::task::spawn_blocking(finish)
         .await
         .unwrap_or_else(|error| Err(StartFailure::Create(error.to_string())))
+}
+
+fn pull_secrets_of(pod: &Pod) -> Vec<String> {
+    let secrets = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.image_pull_secrets.as_ref());
+    secrets
+        .into_iter()
+        .flatten()
+        .map(|secret| secret.name.clone())
+        .collect()
 }
 
 fn finish_config(
     shared: &Shared,
     start: Start,
     image: String,
+    registry: Option<Credentials>,
     own: Vec<(String, String)>,
 ) -> Result<ContainerConfig, StartFailure> {
     let Start {
@@ -273,6 +292,7 @@ fn finish_config(
         init,
         pull_policy: PullPolicy::of(container.image_pull_policy.as_deref(), &image),
         image,
+        registry,
         command,
         args,
         env,

@@ -359,3 +359,35 @@ async fn an_action_that_takes_more_memory_than_the_limit_says_so_and_others_go_o
     assert_eq!(log, format!("{killed}on\nExit status 0\n{killed}"));
     world.no_pods().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_a_task_stand_in_its_container_for_every_user_and_nobody_changes_them() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let world = World::start_with(move |setup| setup.docker = Some(docker)).await;
+    let script =
+        "cat /etc/bindings/db/user /etc/bindings/all; touch /etc/bindings/x 2>/dev/null || echo denied";
+    let read = json!({"run": {"path": "sh", "args": ["-c", script], "user": "7"}});
+    let mut spec = task(read);
+    spec["actions"]["files"] =
+        json!({"mountPath": "/etc/bindings", "contents": {"db/user": "ann\n", "all": "$(A) ü\n"}});
+    world.task("t", spec).await;
+    let status = world.ended("t").await.status.unwrap();
+    let (phase, _, message, _, log) = end(&status);
+    assert_eq!(phase, Phase::Succeeded, "{message}: {log}");
+    assert_eq!(log, "ann\n$(A) ü\ndenied\nExit status 0\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_lead_out_of_their_folder_start_nothing() {
+    let world = World::start().await;
+    let mut spec = task(shell("true"));
+    spec["actions"]["files"] = json!({"mountPath": "/etc/bindings", "contents": {"../passwd": ""}});
+    world.task("t", spec).await;
+    let status = world.ended("t").await.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("InvalidSpec"));
+    let message = status.message.unwrap();
+    let wanted = "spec.actions.files: the path \"../passwd\" of a file is not relative, ";
+    assert!(message.starts_with(wanted), "{message}");
+}

@@ -6,11 +6,14 @@ use errand::{
     crd::{Phase, TaskStatus},
     engine::Delivery,
 };
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::support::{
     docker::{DockerEngine, TOOLS},
     ground::{self, RUNNER_IMAGE},
+    registry::Registry,
     world::World,
 };
 
@@ -410,4 +413,45 @@ async fn an_init_container_brings_the_supervisor_where_image_volumes_are_unknown
     );
     assert!(words(&status).contains(RUNNER_IMAGE), "{}", words(&status));
     world.no_pods().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_pulled_with_the_secrets_that_the_task_names() {
+    let Some(docker) = DockerEngine::shared() else {
+        return;
+    };
+    let world = world(&docker).await;
+    let registry = Registry::serve(&docker, TOOLS, "ann:hush");
+    let image = format!("{}/tools:1", registry.addr);
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "default");
+    let auths = json!({"auths": {registry.addr.to_string(): {"username": "ann", "password": "hush"}}});
+    let secret = json!({"metadata": {"name": "registry"}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": auths.to_string()}});
+    let secret = serde_json::from_value(secret).unwrap();
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    let spec = |secrets: Value| {
+        let container = json!({"image": image, "imagePullPolicy": "Always", "command": ["echo", "pulled"]});
+        json!({"function": {"container": container, "pod": {"imagePullSecrets": secrets}}})
+    };
+    world.task("stranger", spec(json!([{"name": "missing"}]))).await;
+    let words = world
+        .until("stranger", "its image is not pulled", |task| {
+            let status = task.status.as_ref()?;
+            (status.reason.as_deref()?.starts_with("ImagePull")).then(|| status.message.clone().unwrap())
+        })
+        .await;
+    assert!(words.contains("auth"), "{words}");
+    world
+        .task("known", spec(json!([{"name": "missing"}, {"name": "registry"}])))
+        .await;
+    let status = world.ended("known").await.status.unwrap();
+    assert_eq!(
+        end(&status),
+        End {
+            phase: Phase::Succeeded,
+            reason: "Completed",
+            exit_code: Some(0),
+            result: Some((200, Some("pulled\n"))),
+        }
+    );
 }

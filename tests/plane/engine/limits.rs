@@ -93,7 +93,7 @@ async fn what_the_schema_cannot_see_is_refused_with_a_sentence() {
         (
             "input",
             input,
-            "query, headers, contentType and body of the input, and the actions, need ",
+            "query, headers, contentType and body of the input, and the actions with their files, need ",
         ),
         ("source", source, "result.from: Stdout needs container.command, "),
     ] {

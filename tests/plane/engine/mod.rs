@@ -3,7 +3,7 @@
 mod actions;
 mod bounds;
 mod callbacks;
-mod containers;
+pub mod containers;
 mod counts;
 mod crash;
 mod dispatch;

@@ -137,3 +137,32 @@ async fn five_hundred_tasks_at_once_all_end_once() {
     assert_eq!(ran, names, "each container started once");
     world.no_pods().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_task_starts_nothing_until_it_is_let_go_or_its_time_is_over() {
+    let world = World::start().await;
+    let spec = |pending: &str| {
+        let container = json!({"image": "busybox", "command": ["true"]});
+        json!({"function": {"container": container, "pendingTimeout": pending}, "suspend": true})
+    };
+    world.task("held", spec("10m")).await;
+    world.task("late", spec("1s")).await;
+    let late = world.ended("late").await.status.unwrap();
+    assert_eq!(
+        (late.phase, late.reason.as_deref()),
+        (Some(Phase::Failed), Some("PendingTimedOut"))
+    );
+    world
+        .until("held", "it is held", |task| {
+            (task.status.as_ref()?.reason.as_deref() == Some("Suspended")).then_some(())
+        })
+        .await;
+    assert_eq!(world.pods().await.len(), 0);
+    world
+        .patch_task("held", json!({"spec": {"suspend": false}}))
+        .await;
+    assert_eq!(
+        world.ended("held").await.status.unwrap().phase,
+        Some(Phase::Succeeded)
+    );
+}

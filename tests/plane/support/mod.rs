@@ -9,6 +9,7 @@ pub mod plane;
 pub mod process;
 pub mod protobuf;
 pub mod receiver;
+pub mod registry;
 pub mod socket;
 pub mod world;
 

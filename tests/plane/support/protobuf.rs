@@ -1,11 +1,11 @@
 //! Protobuf written out and read by hand (<https://protobuf.dev/programming-guides/encoding/>), so that tests do not lean on
-//! what they test. Numbers of fields are below 16 where they are written here, and any where they are read.
+//! what they test.
 
 /// A number; 0 is not written.
 pub fn number(field: u8, value: u64) -> Vec<u8> {
     match value {
         0 => Vec::new(),
-        _ => [vec![field << 3], varint(value)].concat(),
+        _ => [varint(u64::from(field) << 3), varint(value)].concat(),
     }
 }
 
@@ -19,7 +19,8 @@ pub fn text(field: u8, value: &str) -> Vec<u8> {
 
 /// A message, also an empty one.
 pub fn message(field: u8, content: &[u8]) -> Vec<u8> {
-    [&[field << 3 | 2], &*varint(content.len() as u64), content].concat()
+    let tag = varint(u64::from(field) << 3 | 2);
+    [&tag, &*varint(content.len() as u64), content].concat()
 }
 
 fn varint(mut value: u64) -> Vec<u8> {

@@ -61,6 +61,8 @@ pub enum Reply {
     Status(u16),
     /// Status and one header.
     With(u16, &'static str, String),
+    /// 200 and these bytes.
+    Body(Vec<u8>),
     /// No answer at all, for as long as the caller stays.
     Hang,
 }
@@ -157,6 +159,15 @@ fn answer(
     let (status, header) = match reply(number, &call) {
         Reply::Status(status) => (status, String::new()),
         Reply::With(status, name, value) => (status, format!("{name}: {value}\r\n")),
+        Reply::Body(body) => {
+            let mut stream = stream;
+            write!(
+                stream,
+                "HTTP/1.1 200 X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            )?;
+            return stream.write_all(&body);
+        }
         Reply::Hang => {
             // Until the caller closes the connection.
             reader.read_to_end(&mut Vec::new())?;

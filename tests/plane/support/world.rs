@@ -412,7 +412,11 @@ impl World {
     }
 
     pub async fn cancel(&self, name: &str) {
-        let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+        self.patch_task(name, json!({"spec": {"cancel": true}})).await;
+    }
+
+    pub async fn patch_task(&self, name: &str, patch: Value) {
+        let patch = Patch::Merge(patch);
         self.tasks("default")
             .patch(name, &PatchParams::default(), &patch)
             .await

@@ -173,17 +173,26 @@ impl Listening {
         let before = self.shown(change.before.as_ref()).await;
         let after = self.shown(change.after.as_ref()).await;
         let (name, message) = match (before, after) {
-            (Some(before), Some(after)) => {
-                let (before, after) = (Some(before), Some(after));
-                ("task_changed", TaskChangedEvent { before, after }.encode_to_vec())
-            }
+            (Some(before), Some(after)) => return Some(self.changed(before, after)),
             (None, Some(task)) => ("task_created", TaskEvent { task: Some(task) }.encode_to_vec()),
             (Some(task), None) => ("task_removed", TaskEvent { task: Some(task) }.encode_to_vec()),
             (None, None) => return None,
         };
-        let frame = frame(self.said, name, &message);
+        Some(self.say(name, &message))
+    }
+
+    fn changed(&mut self, before: messages::Task, after: messages::Task) -> Bytes {
+        let frames: Vec<Bytes> = steps(before, after)
+            .into_iter()
+            .map(|event| self.say("task_changed", &event.encode_to_vec()))
+            .collect();
+        Bytes::from(frames.concat())
+    }
+
+    fn say(&mut self, name: &str, message: &[u8]) -> Bytes {
+        let frame = frame(self.said, name, message);
         self.said += 1;
-        Some(frame)
+        frame
     }
 
     /// A task as it is told of; with its result, as long as it is there to be asked for.
@@ -191,7 +200,16 @@ impl Listening {
         let task = task?;
         let whole = whole(&self.facade, task.clone()).await;
         let task = whole.unwrap_or_else(|_| task.clone());
-        let shown = view::task(&task, &find::origin(&self.facade, &task));
+        // A caller whose right cannot be asked for now hears what anybody may.
+        let asked = find::sees(
+            &self.facade,
+            &self.caller,
+            &self.home,
+            std::iter::once(task.as_ref()),
+        )
+        .await;
+        let sees = asked.unwrap_or(false);
+        let shown = view::task(&task, &find::origin(&self.facade, &task, sees));
         match self.form {
             Form::Whole => Some(shown),
             Form::WithoutLayers => older(shown).ok(),
@@ -226,6 +244,24 @@ fn is_news(change: &Change<Task>, retries: u16) -> bool {
     before != after && !about_to_fail
 }
 
+/// A change as the real server tells it: a task is Completed before it is Resolving, however fast its callback comes.
+fn steps(before: messages::Task, after: messages::Task) -> Vec<TaskChangedEvent> {
+    let event = |before: &messages::Task, after: &messages::Task| TaskChangedEvent {
+        before: Some(before.clone()),
+        after: Some(after.clone()),
+    };
+    let at_once = after.state() == TaskState::Resolving
+        && matches!(before.state(), TaskState::Pending | TaskState::Running);
+    if !at_once {
+        return vec![event(&before, &after)];
+    }
+    let completed = messages::Task {
+        state: TaskState::Completed.into(),
+        ..after.clone()
+    };
+    vec![event(&before, &completed), event(&completed, &after)]
+}
+
 fn frame(id: u64, name: &str, message: &[u8]) -> Bytes {
     let data = STANDARD.encode(message);
     Bytes::from(format!("id: {id}\nevent: {name}\ndata: {data}\n\n"))
@@ -254,6 +290,32 @@ mod tests {
             frame(0, "task_created", &message),
             "id: 0\nevent: task_created\ndata: ChMKBQoDYTpiEgFnGgFkIAEoATgB\n\n"
         );
+    }
+
+    #[test]
+    fn a_task_that_is_resolving_at_once_was_completed_in_between() {
+        use TaskState::{Completed, Pending, Resolving, Running};
+        let told = |before: TaskState, after: TaskState| -> Vec<[TaskState; 2]> {
+            let of = |state: TaskState| Shown {
+                state: state.into(),
+                result: "42".into(),
+                ..Shown::default()
+            };
+            let state = |task: Option<Shown>| task.unwrap().state();
+            let events = steps(of(before), of(after)).into_iter();
+            events
+                .map(|event| [state(event.before), state(event.after)])
+                .collect()
+        };
+        for before in [Pending, Running] {
+            assert_eq!(
+                told(before, Resolving),
+                [[before, Completed], [Completed, Resolving]]
+            );
+            assert_eq!(told(before, Completed), [[before, Completed]]);
+        }
+        assert_eq!(told(Completed, Resolving), [[Completed, Resolving]]);
+        assert_eq!(told(Pending, Running), [[Pending, Running]]);
     }
 
     fn task(status: Value) -> Arc<Task> {

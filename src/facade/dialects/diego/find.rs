@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::{
     failure::{Failure, not_found},
     names::{self, object_name},
+    password,
     view::Origin,
 };
 use crate::{
-    crd::{Function, Task},
+    crd::{Function, FunctionSpec, Task},
     facade::{
         access::{Caller, Resource, Verb},
+        refusal::Refusal,
         state::Facade,
         views::Key,
     },
@@ -63,13 +65,43 @@ pub fn is(task: &Task, guid: &str) -> bool {
     }
 }
 
-/// What the object of a Task does not tell of it.
-pub fn origin(facade: &Facade, task: &Task) -> Origin {
-    let (Some(namespace), Some(function)) = (&task.metadata.namespace, &task.spec.function_ref) else {
-        return Origin::default();
-    };
-    let function = facade.views.functions.get(&Key::new(namespace, &function.name));
-    Origin {
-        function: function.map(|function: Arc<Function>| function.spec.clone()),
+/// Whether the caller may read what is sealed in Tasks of a namespace: it is what a Secret there holds. Nobody is asked
+/// where nothing is sealed.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn sees<'a>(
+    facade: &Facade,
+    caller: &Caller,
+    home: &str,
+    mut tasks: impl Iterator<Item = &'a Task>,
+) -> Result<bool, Failure> {
+    if !tasks.any(|task| names::sealed(task).is_some()) {
+        return Ok(false);
     }
+    let asked = facade.authorize(caller, Verb::Get, Resource::Secrets, home, None);
+    match asked.await {
+        Ok(()) => Ok(true),
+        Err(Refusal::Forbidden(_)) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// What the object of a Task does not tell of it. `sees`: also what is sealed.
+pub fn origin(facade: &Facade, task: &Task, sees: bool) -> Origin {
+    let keys = facade.config.dialects.diego.keys.as_ref();
+    let definition = keys.filter(|_| sees).and_then(|keys| password::whole(task, keys));
+    Origin {
+        function: function(facade, task),
+        definition,
+    }
+}
+
+fn function(facade: &Facade, task: &Task) -> Option<FunctionSpec> {
+    let (namespace, function) = (
+        task.metadata.namespace.as_ref()?,
+        task.spec.function_ref.as_ref()?,
+    );
+    let function = facade.views.functions.get(&Key::new(namespace, &function.name));
+    function.map(|function: Arc<Function>| function.spec.clone())
 }

@@ -5,6 +5,7 @@
 //! - [`messages`]: what goes over the wire; [`fields`]: messages as their fields, byte for byte; [`wire`]: messages in
 //!   requests and answers. [`failure`]: its errors. [`validate`]: what it finds wrong.
 //! - [`map`]: definitions as Tasks. [`view`]: Tasks in its words. [`downgrade`]: definitions for older clients.
+//! - [`password`], [`pull`]: what nobody is to read in a Task, and the Secret that pulls its image; [`keys`]: what seals it.
 //! - [`find`]: what a guid stands for. [`names`]: what stands where in an object. [`settings`]: what the operator says.
 //!
 //! Facts of the protocol are from the code of the BBS (revision b2385bea), its executor (9e97ac1b) and its rep (5bbcd6b);
@@ -18,10 +19,13 @@ mod events;
 mod failure;
 mod fields;
 mod find;
+mod keys;
 mod lifecycle;
 mod map;
 mod messages;
 mod names;
+mod password;
+mod pull;
 mod quantity;
 mod settings;
 mod tasks;
@@ -36,8 +40,11 @@ mod tests;
 use axum::{Router, routing::post};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use self::settings::{NoStack, Settings, Stack};
 use self::{failure::refuse, messages::PingResponse, wire::Answer};
+pub use self::{
+    keys::{Keys, NoKeys},
+    settings::{Driver, NoDriver, NoStack, Settings, Stack, VolumeKind},
+};
 use crate::facade::{door::Door, extract::Asker, state::Facade};
 
 /// The door. No document describes it: its bodies are not text.

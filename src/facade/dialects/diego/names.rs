@@ -17,6 +17,8 @@ pub const LABEL_VALUE: &str = "task";
 pub const GUID: &str = "errand.dev/diego-guid";
 /// Annotation: the bytes of the TaskDefinition as base64.
 pub const DEFINITION: &str = "errand.dev/diego-definition";
+/// Annotation: the password that was cut out of the definition, sealed.
+pub const SEALED: &str = "errand.dev/diego-sealed";
 /// Annotation: [`Marks`] as JSON.
 pub const MARKS: &str = "errand.dev/diego-state";
 /// Annotation: fields of the definition that have no effect, parted by commas.
@@ -41,18 +43,32 @@ pub fn guid(task: &Task) -> Option<&str> {
     (task.metadata.name.as_deref() == Some(&object_name(guid))).then_some(guid)
 }
 
-/// The bytes of a task's TaskDefinition, where it has them.
+/// The bytes of a task's TaskDefinition, where it has them; without what is sealed.
 pub fn definition(task: &Task) -> Option<Vec<u8>> {
     guid(task)?;
     STANDARD.decode(task.annotations().get(DEFINITION)?).ok()
 }
 
+/// What of the definition is sealed.
+pub fn sealed(task: &Task) -> Option<&str> {
+    guid(task)?;
+    task.annotations().get(SEALED).map(String::as_str)
+}
+
 /// The annotations of a new task.
-pub fn annotations(guid: &str, definition: &[u8], not_kept: &[&str]) -> BTreeMap<String, String> {
+pub fn annotations(
+    guid: &str,
+    definition: &[u8],
+    sealed: Option<&str>,
+    not_kept: &[&str],
+) -> BTreeMap<String, String> {
     let mut annotations = BTreeMap::from([
         (GUID.to_owned(), guid.to_owned()),
         (DEFINITION.to_owned(), STANDARD.encode(definition)),
     ]);
+    if let Some(sealed) = sealed {
+        annotations.insert(SEALED.to_owned(), sealed.to_owned());
+    }
     if !not_kept.is_empty() {
         annotations.insert(NOT_KEPT.to_owned(), not_kept.join(","));
     }
@@ -125,7 +141,7 @@ mod tests {
     use super::*;
 
     fn task(guid: &str, definition: &[u8], marks: &Marks) -> Task {
-        let mut annotations = annotations(guid, definition, &["max_pids"]);
+        let mut annotations = annotations(guid, definition, None, &["max_pids"]);
         annotations.insert(MARKS.into(), marks.to_text());
         let meta = json!({"name": object_name(guid), "annotations": annotations});
         serde_json::from_value(json!({"metadata": meta, "spec": {}})).unwrap()
@@ -157,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_longest_definition_leaves_room_for_the_other_annotations() {
-        let all = annotations(&"g".repeat(255), &vec![0; MAX_DEFINITION], &["max_pids"]);
+        let all = annotations(&"g".repeat(255), &vec![0; MAX_DEFINITION], None, &["max_pids"]);
         let bytes: usize = all.iter().map(|(key, value)| key.len() + value.len()).sum();
         assert!(bytes + 8 * 1024 < 256 * 1024, "{bytes}");
         let worst = Marks {

@@ -9,13 +9,14 @@ use prost::Message as _;
 use super::{
     downgrade::without_layers,
     failure::{Failure, bad_request, error, exists, invalid},
+    fields::Malformed,
     find,
-    map::{self, Wanted},
+    map::{self, Hidden, Unsupported, Wanted},
     messages::{
         self, DesireTaskRequest, ErrorType, TaskDefinition, TaskGuidRequest, TaskResponse, TasksRequest,
         TasksResponse,
     },
-    names, validate, view,
+    names, password, pull, validate, view,
     wire::{Answer, Done, Sent},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub async fn desire(
         domain,
         bytes: bytes.unwrap_or_default(),
         definition: &definition.unwrap_or_default(),
+        hidden: hidden(&facade, &caller, &home, guid, bytes.unwrap_or_default()).await?,
     };
     let made = map::task(&wanted, &facade.config.dialects.diego);
     let mut task = made.map_err(|unsupported| invalid(unsupported.to_string()))?;
@@ -60,14 +62,65 @@ pub async fn desire(
         return Err(exists());
     }
     task.metadata.namespace = Some(home);
-    match facade.objects.create(&task).await {
-        Ok(task) => facade.views.tasks.seen(&task).await,
-        Err(Refusal::Conflict(_)) => return Err(exists()),
+    let made = match facade.objects.create(&task).await {
+        Ok(made) => made,
+        Err(Refusal::Conflict(_)) => unfinished(&facade, &task, &wanted).await?,
         // The namespace, since the task is new.
         Err(Refusal::NotFound(what)) => return Err(invalid(what)),
         Err(other) => return Err(other.into()),
-    }
+    };
+    let made = match made.spec.suspend {
+        Some(true) => pull::provide(&facade, &made, pull::image(&task), wanted.definition).await?,
+        _ => made,
+    };
+    facade.views.tasks.seen(&made).await;
     Ok(Done)
+}
+
+/// What of a definition nobody is to read in the Task; `None` where there is no such thing. Who sends a password asks for a
+/// Secret that holds it.
+async fn hidden(
+    facade: &Facade,
+    caller: &Caller,
+    home: &str,
+    guid: &str,
+    definition: &[u8],
+) -> Result<Option<Hidden>, Failure> {
+    let parted = password::part(definition).map_err(|Malformed| bad_request())?;
+    let Some(parted) = parted else {
+        return Ok(None);
+    };
+    let keys = facade.config.dialects.diego.keys.as_ref();
+    let keys = keys.ok_or_else(|| invalid(Unsupported::Credentials.to_string()))?;
+    facade
+        .authorize(caller, Verb::Create, Resource::Secrets, home, None)
+        .await?;
+    let name = names::object_name(guid);
+    let sealed = parted.seal(keys, home, &name);
+    let sealed = sealed.map_err(|error| Refusal::Internal(error.to_string()))?;
+    // Of its own for each Task, since that of an earlier one under its name may not be gone yet.
+    let own = uuid::Uuid::new_v4().simple().to_string();
+    let own: String = own.chars().take(8).collect();
+    Ok(Some(Hidden {
+        rest: parted.rest,
+        sealed,
+        secret: format!("{name}-{own}"),
+    }))
+}
+
+/// The Task that an earlier request for the very same left without its Secret.
+///
+/// # Errors
+/// There is another one.
+async fn unfinished(facade: &Facade, task: &Task, wanted: &Wanted<'_>) -> Result<Task, Failure> {
+    let keys = facade.config.dialects.diego.keys.as_ref();
+    let found: Option<Task> = facade.objects.get(&Key::of(task)).await?;
+    let same = |found: &Task| {
+        found.spec.suspend == Some(true)
+            && found.spec.domain.as_deref() == Some(wanted.domain)
+            && keys.and_then(|keys| password::whole(found, keys)).as_deref() == Some(wanted.bytes)
+    };
+    found.filter(same).ok_or_else(exists)
 }
 
 /// `tasks/list.r3`
@@ -126,7 +179,9 @@ async fn got(facade: &Facade, caller: &Caller, request: &TaskGuidRequest) -> Res
     let may = (Verb::Get, Resource::Tasks);
     let task = find::task(facade, caller, may, &request.task_guid).await?;
     let whole = whole(facade, task).await?;
-    Ok(view::task(&whole, &find::origin(facade, &whole)))
+    let home = whole.metadata.namespace.clone().unwrap_or_default();
+    let sees = find::sees(facade, caller, &home, std::iter::once(whole.as_ref())).await?;
+    Ok(view::task(&whole, &find::origin(facade, &whole, sees)))
 }
 
 /// The Task with its result, where it has one that counts. One that is gone meanwhile stays as it was known.
@@ -156,7 +211,8 @@ async fn listed(
     let mut tasks = facade.views.tasks.by_facet(&Facet::Namespace(home.clone()));
     tasks.retain(wanted);
     let tasks = with_results(facade, &home, tasks).await?;
-    let shown = |task: &Arc<Task>| view::task(task, &find::origin(facade, task));
+    let sees = find::sees(facade, caller, &home, tasks.iter().map(Arc::as_ref)).await?;
+    let shown = |task: &Arc<Task>| view::task(task, &find::origin(facade, task, sees));
     Ok(tasks.iter().map(shown).collect())
 }
 

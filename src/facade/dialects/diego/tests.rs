@@ -4,6 +4,7 @@
 mod events;
 mod hostile;
 mod life;
+mod passwords;
 mod reads;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use axum::{
     http::{HeaderMap, Request},
     response::Response,
 };
+use kube::Client;
 use prost::Message;
 use tower::ServiceExt as _;
 
@@ -27,7 +29,7 @@ use super::{
     },
 };
 use crate::{
-    facade::{access::Caller, config::Config, server, state::Facade, tests::facade},
+    facade::{access::Caller, config::Config, server, state::Facade, tests::facade_through},
     local::api::ApiServer,
 };
 
@@ -59,24 +61,37 @@ impl Bbs {
     }
 
     async fn open_for(user: &str, groups: &[&str], settings: Settings) -> Self {
+        let mut bbs = Self::open_through(settings, |client| client).await;
+        bbs.caller(user, groups);
+        bbs
+    }
+
+    /// The door of a facade that reads and writes through another client.
+    async fn open_through(settings: Settings, through: impl Fn(Client) -> Client) -> Self {
         let mut config = Config::default();
         config.dialects.diego = settings;
-        let (facade, server) = facade(config).await;
+        let (facade, server) = facade_through(config, through).await;
         let (views, client, shutdown) = (facade.views.clone(), server.client(), facade.shutdown.clone());
         tokio::spawn(async move { views.feed(client, None, shutdown).await });
         facade.views.tasks.wait_until_ready().await;
         facade.views.functions.wait_until_ready().await;
+        let mut bbs = Self {
+            router: Router::new(),
+            facade,
+            _server: server,
+        };
+        bbs.caller("admin", &["system:masters"]);
+        bbs
+    }
+
+    /// From now on this is who calls.
+    fn caller(&mut self, user: &str, groups: &[&str]) {
         let caller = Arc::new(Caller {
             user: user.into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ..Caller::default()
         });
-        let router = server::peer_router(&facade, doors()).layer(Extension(caller));
-        Self {
-            facade,
-            router,
-            _server: server,
-        }
+        self.router = server::peer_router(&self.facade, doors()).layer(Extension(caller));
     }
 
     async fn respond(&self, method: &str, path: &str, body: impl Into<Body>) -> Response {

@@ -170,7 +170,7 @@ mod tests {
             json!({"metadata": meta, "spec": {"function": {"container": {"image": "i"}}}, "status": status}),
         )
         .unwrap();
-        let annotations = names::annotations("g", b"", &[]);
+        let annotations = names::annotations("g", b"", None, &[]);
         task.annotations_mut().extend(annotations);
         task.annotations_mut()
             .insert(names::MARKS.into(), marks.to_text());

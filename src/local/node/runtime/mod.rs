@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::images::PullPolicy;
 use super::log_file::LogFile;
+use super::pull_secrets::Credentials;
 use super::volumes::Mount;
 use crate::local::logs::{LogError, LogOptions, LogStream};
 
@@ -62,6 +63,8 @@ pub struct ContainerConfig {
     pub init: bool,
     pub image: String,
     pub pull_policy: PullPolicy,
+    /// What the image's registry is told.
+    pub registry: Option<Credentials>,
     pub command: Vec<String>,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,

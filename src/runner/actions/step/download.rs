@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, Empty};
 use md5::Md5;
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use tokio::time::timeout;
 
 use super::http::{HttpError, send};
@@ -212,6 +212,7 @@ enum Checker {
     Md5(Md5),
     Sha1(Sha1),
     Sha256(Sha256),
+    Sha512(Sha512),
 }
 
 impl Checker {
@@ -220,6 +221,7 @@ impl Checker {
             ChecksumAlgorithm::Md5 => Self::Md5(Md5::new()),
             ChecksumAlgorithm::Sha1 => Self::Sha1(Sha1::new()),
             ChecksumAlgorithm::Sha256 => Self::Sha256(Sha256::new()),
+            ChecksumAlgorithm::Sha512 => Self::Sha512(Sha512::new()),
         }
     }
 
@@ -228,6 +230,7 @@ impl Checker {
             Self::Md5(hash) => hash.update(data),
             Self::Sha1(hash) => hash.update(data),
             Self::Sha256(hash) => hash.update(data),
+            Self::Sha512(hash) => hash.update(data),
         }
     }
 
@@ -236,6 +239,7 @@ impl Checker {
             Self::Md5(hash) => hex(&hash.finalize()),
             Self::Sha1(hash) => hex(&hash.finalize()),
             Self::Sha256(hash) => hex(&hash.finalize()),
+            Self::Sha512(hash) => hex(&hash.finalize()),
         }
     }
 }
@@ -259,5 +263,8 @@ mod tests {
         );
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest(ChecksumAlgorithm::Sha256), sha256);
+        let sha512 = "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                      2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+        assert_eq!(digest(ChecksumAlgorithm::Sha512), sha512);
     }
 }

@@ -31,11 +31,12 @@ const INVALID_REQUEST: u64 = 4;
 const STATE_TRANSITION: u64 = 9;
 const NOT_FOUND: u64 = 13;
 
-/// A plane whose operator knows a stack.
+/// A plane whose operator knows a stack, and keys.
 async fn open() -> (Doors, Bbs) {
     let settings = dialects::Settings {
         diego: diego::Settings {
             stacks: [("cflinuxfs4".to_owned(), "busybox".to_owned())].into(),
+            keys: Some(diego::Keys::parse(&"k".repeat(32)).unwrap()),
             ..diego::Settings::default()
         },
         ..dialects::Settings::default()

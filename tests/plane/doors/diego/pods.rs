@@ -5,6 +5,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value;
 
 use super::*;
+use crate::support::receiver::{Receiver, Reply};
 
 /// The one Task there is.
 async fn only(doors: &Doors) -> errand::crd::Task {
@@ -175,4 +176,101 @@ async fn a_task_with_a_callback_is_told_of_and_gone() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_with_a_password_runs_once_its_secret_is_there_and_both_go_together() {
+    let (doors, bbs) = open().await;
+    // image_username 23, image_password 24; of two root file systems the later counts.
+    let definition = [
+        text(24, "hush"),
+        script("true", ""),
+        text(1, "docker://registry.example.com/a#1"),
+        text(23, "ann"),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!((task.number(FAILED), task.text(REASON)), (0, String::new()));
+    assert_eq!(task.all(DEFINITION), [definition]);
+    let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(doors.client.clone(), "default");
+    let all = || async { secrets.list(&ListParams::default()).await.unwrap().items };
+    let [secret] = &all().await[..] else {
+        panic!("one Secret")
+    };
+    let data = secret.data.as_ref().unwrap();
+    let content: Value = serde_json::from_slice(&data[".dockerconfigjson"].0).unwrap();
+    assert_eq!(
+        content["auths"]["registry.example.com"]["password"], "hush",
+        "{content}"
+    );
+    bbs.named("resolving", "g").unwrap();
+    bbs.named("delete", "g").unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !all().await.is_empty() {
+        assert!(std::time::Instant::now() < deadline, "the Secret stays");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_finds_the_files_that_came_with_it() {
+    let (_doors, bbs) = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let result = folder.path().join("result");
+    let result = result.to_str().unwrap();
+    // Processes of this machine find mounts by the names that their environment has.
+    let variable = [
+        text(1, "SERVICE_BINDING_ROOT"),
+        text(2, "/etc/cf-service-bindings"),
+    ]
+    .concat();
+    let file = [text(1, "redis/username"), text(2, "ann")].concat();
+    let definition = [
+        script(
+            &format!("cat $SERVICE_BINDING_ROOT/redis/username > {result}"),
+            result,
+        ),
+        message(2, &variable),
+        message(28, &file),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!(
+        (task.number(FAILED), task.text(REASON), task.text(RESULT)),
+        (0, String::new(), "ann".into())
+    );
+    assert_eq!(task.all(DEFINITION), [definition]);
+    let outside = [
+        script("true", ""),
+        message(28, &[text(1, "../x"), text(2, "")].concat()),
+    ]
+    .concat();
+    let (kind, sentence) = bbs.desire("outside", "d", &outside).unwrap_err();
+    assert_eq!(kind, INVALID_REQUEST);
+    assert!(sentence.contains("the path \"../x\" of a file"), "{sentence}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_layer_of_a_stack_is_there_before_the_action() {
+    let (_doors, bbs) = open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (result, to) = (folder.path().join("result"), folder.path().join("app"));
+    let (result, to) = (result.to_str().unwrap(), to.to_str().unwrap());
+    let archive = crate::engine::containers::tgz(&[("hello", b"from the layer")]);
+    let served = Receiver::start(move |_, _| Reply::Body(archive.clone()));
+    let layer = served.url();
+    let root = format!("preloaded+layer:cflinuxfs4?layer={layer}&layer_path={to}&layer_digest=");
+    let definition = [
+        script(&format!("cat {to}/hello > {result}"), result),
+        text(1, &root),
+    ]
+    .concat();
+    bbs.desire("g", "d", &definition).unwrap();
+    let task = bbs.until_state("g", COMPLETED);
+    assert_eq!(
+        (task.number(FAILED), task.text(REASON), task.text(RESULT)),
+        (0, String::new(), "from the layer".into())
+    );
 }

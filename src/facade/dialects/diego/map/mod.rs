@@ -5,14 +5,17 @@
 //! and else noted in the Task ([`super::names::NOT_KEPT`]).
 
 mod egress;
+mod files;
 mod needs;
 mod rootfs;
 mod tree;
+mod volumes;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::core::v1::{EnvVar, LocalObjectReference};
 use kube::ResourceExt as _;
+use serde_json::{Map, Value};
 
 pub use self::needs::PLACEMENT;
 use self::tree::Tree;
@@ -22,8 +25,8 @@ use super::{
     settings::Settings,
 };
 use crate::crd::{
-    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, MAX_ACTIONS,
-    PodOptions, Task, TaskSpec,
+    Action, Actions, ActionsError, Callback, CallbackPolicy, Container, Duration, External, FilesError,
+    MAX_ACTIONS, PodOptions, Task, TaskSpec,
 };
 
 /// Who does the work of tasks that cells from outside run.
@@ -51,17 +54,35 @@ pub enum Unsupported {
         stack: String,
     },
     /// Neither an image nor a stack.
-    #[error("rootfs {0:?}: only docker://[HOST]/PATH[#TAG] and preloaded:STACK can be run here")]
+    #[error(
+        "rootfs {0:?}: only docker://[HOST]/PATH[#TAG], preloaded:STACK and preloaded+layer:STACK?layer=URL can be run here"
+    )]
     RootFs(String),
-    /// Volumes of drivers.
-    #[error("volume_mounts are not supported: no volume driver runs here")]
-    Volumes,
-    /// Files in volumes.
-    #[error("volume_mounted_files are not supported")]
-    Files,
+    /// A stack with a layer that cannot be had.
+    #[error(
+        "rootfs {0:?}: a layer is preloaded+layer:STACK?layer=URL&layer_path=PATH&layer_digest=SHA256, with an http or https URL, \
+         a path without '..' and a digest of 64 hexadecimal digits or none"
+    )]
+    Layer(String),
+    /// A driver that the operator has not mapped.
+    #[error("volume driver {0:?} is not known here; the operator maps one with --diego-volume {0}=claim")]
+    Driver(String),
+    /// No claim has such a name.
+    #[error("volume_id {0:?} is not the name of a PersistentVolumeClaim, which it must be here")]
+    VolumeId(String),
+    /// Not a place for a volume.
+    #[error("container_dir {0:?} is not the absolute path of a folder other than /, without ':' and '..'")]
+    ContainerDir(String),
+    /// Neither of the two modes.
+    #[error("volume mode {0:?} is neither r nor rw")]
+    VolumeMode(String),
+    /// Files that cannot be had.
+    #[error("volume_mounted_files: {0}")]
+    Files(#[from] FilesError),
     /// Registries that ask for a password.
     #[error(
-        "image_username and image_password are not supported: let the namespace's default service account have an imagePullSecret"
+        "image_username and image_password need keys that seal them, which the operator names with --diego-encryption-keys; \
+         or let the namespace's default service account have an imagePullSecret"
     )]
     Credentials,
     /// No operating system has such variables.
@@ -80,7 +101,7 @@ pub enum Unsupported {
     )]
     Tag(String),
     /// A digest that cannot be checked.
-    #[error("the digest of {0:?} is of a kind that is not supported: use SHA256")]
+    #[error("the digest of {0:?} is of a kind that is not supported: use SHA256 or SHA512")]
     Digest(String),
     /// Rules that would make a Task too large.
     #[error(
@@ -106,6 +127,19 @@ pub struct Wanted<'a> {
     pub bytes: &'a [u8],
     /// What they say.
     pub definition: &'a TaskDefinition,
+    /// What of them is not to stand in the Task.
+    pub hidden: Option<Hidden>,
+}
+
+/// What is done with a definition that has a password.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// Its bytes without it.
+    pub rest: Vec<u8>,
+    /// The password, sealed.
+    pub sealed: String,
+    /// Name of the Secret that it goes into, where a registry is to be told it.
+    pub secret: String,
 }
 
 /// The Task, without a namespace.
@@ -117,6 +151,10 @@ pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupporte
         return Err(Unsupported::Large(wanted.bytes.len()));
     }
     let definition = wanted.definition;
+    let hidden = wanted.hidden.as_ref();
+    if !definition.image_username.is_empty() && hidden.is_none() {
+        return Err(Unsupported::Credentials);
+    }
     let base = TaskSpec {
         domain: Some(wanted.domain.to_owned()),
         annotation: filled(&definition.annotation),
@@ -127,13 +165,17 @@ pub fn task(wanted: &Wanted<'_>, settings: &Settings) -> Result<Task, Unsupporte
     let (spec, not_kept) = match settings.cells {
         true => (external(base), Vec::new()),
         false => (
-            in_a_pod(base, definition, settings)?,
+            in_a_pod(base, definition, hidden, settings)?,
             needs::not_kept(definition, settings),
         ),
     };
     let mut task = Task::new(&names::object_name(wanted.guid), spec);
-    task.annotations_mut()
-        .extend(names::annotations(wanted.guid, wanted.bytes, &not_kept));
+    task.annotations_mut().extend(names::annotations(
+        wanted.guid,
+        hidden.map_or(wanted.bytes, |hidden| &hidden.rest),
+        hidden.map(|hidden| hidden.sealed.as_str()),
+        &not_kept,
+    ));
     task.labels_mut()
         .insert(names::LABEL.to_owned(), names::LABEL_VALUE.to_owned());
     Ok(task)
@@ -150,9 +192,11 @@ fn external(base: TaskSpec) -> TaskSpec {
 fn in_a_pod(
     base: TaskSpec,
     definition: &TaskDefinition,
+    hidden: Option<&Hidden>,
     settings: &Settings,
 ) -> Result<TaskSpec, Unsupported> {
-    needs::refuse(definition)?;
+    let root = rootfs::read(&definition.root_fs, &settings.stacks)?;
+    let volumes = volumes::volumes(&definition.volume_mounts, &settings.volumes)?;
     // Before anything is made of them: a request has room for many more.
     if definition
         .action
@@ -162,41 +206,55 @@ fn in_a_pod(
         return Err(ActionsError::TooMany.into());
     }
     let tree = Tree::of(definition);
-    let action: Action = tree.action(definition)?;
+    let action: Action = tree.action(definition, root.layer.as_ref())?;
     let tree_map = action.to_map();
     // Within what a Task holds: depth, number, bytes.
     Action::read(&tree_map)?;
     let container = Container {
-        image: rootfs::image(&definition.root_fs, &settings.stacks)?,
+        image: root.image,
         env: variables(&definition.environment_variables)?,
+        volume_mounts: volumes.mounts,
         ..Container::default()
     };
+    // A stack's image is the operator's, and its registry has no business with a caller's password.
+    let secret = hidden.filter(|_| !rootfs::is_preloaded(&definition.root_fs));
     let actions = Actions {
         container,
         action: tree_map,
         log_source: tree.source(&definition.log_source),
+        files: files::files(&definition.volume_mounted_files)?,
         result_file: filled(&definition.result_file),
         pending_timeout: Some(PENDING),
         ttl_after_finished: Some(KEPT),
-        pod: pod(definition, settings)?,
+        pod: pod(definition, secret, volumes.volumes, settings)?,
         ..Actions::default()
     };
     Ok(TaskSpec {
         actions: Some(actions),
         capabilities: Some(needs::capabilities(definition)?),
+        suspend: secret.map(|_| true),
         ..base
     })
 }
 
-/// A network that is closed but for the rules, where the operator wants that.
-fn pod(definition: &TaskDefinition, settings: &Settings) -> Result<Option<PodOptions>, Unsupported> {
-    if !settings.egress {
-        return Ok(None);
-    }
-    Ok(Some(PodOptions {
-        egress: Some(egress::rules(&definition.egress_rules)?),
+/// A network that is closed but for the rules, where the operator wants that; the Secret that the image is pulled with; volumes.
+fn pod(
+    definition: &TaskDefinition,
+    secret: Option<&Hidden>,
+    volumes: Vec<Map<String, Value>>,
+    settings: &Settings,
+) -> Result<Option<PodOptions>, Unsupported> {
+    let rules = settings.egress.then(|| egress::rules(&definition.egress_rules));
+    let secret = secret.map(|hidden| LocalObjectReference {
+        name: hidden.secret.clone(),
+    });
+    let pod = PodOptions {
+        egress: rules.transpose()?,
+        image_pull_secrets: secret.into_iter().collect(),
+        volumes,
         ..PodOptions::default()
-    }))
+    };
+    Ok((pod != PodOptions::default()).then_some(pod))
 }
 
 fn callback(wanted: &Wanted<'_>) -> Result<Option<Callback>, Unsupported> {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::{Unsupported, egress};
+use super::{Unsupported, egress, files, volumes};
 use crate::{
     crd::{Capabilities, Quantity},
     facade::dialects::diego::{
@@ -55,32 +55,13 @@ fn is_tag(tag: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// Without these a task would not do what it is to do.
-pub fn refuse(definition: &TaskDefinition) -> Result<(), Unsupported> {
-    if !definition.volume_mounts.is_empty() {
-        return Err(Unsupported::Volumes);
-    }
-    if !definition.volume_mounted_files.is_empty() || definition.action.as_ref().is_some_and(has_files) {
-        return Err(Unsupported::Files);
-    }
-    if !definition.image_username.is_empty() {
-        return Err(Unsupported::Credentials);
-    }
-    Ok(())
-}
-
-fn has_files(action: &Action) -> bool {
-    let run = action.run.as_ref();
-    run.is_some_and(|run| !run.volume_mounted_files.is_empty()) || inner(action).any(has_files)
-}
-
 /// How many actions there are, inner ones included.
 pub fn count(action: &Action) -> usize {
     1 + inner(action).map(count).sum::<usize>()
 }
 
 /// The actions right within one. They come decoded, and so at most some fifty deep.
-fn inner(action: &Action) -> impl Iterator<Item = &Action> {
+pub fn inner(action: &Action) -> impl Iterator<Item = &Action> {
     let timeout = action.timeout.iter().filter_map(|it| it.action.as_deref());
     let progress = action.emit_progress.iter().filter_map(|it| it.action.as_deref());
     let attempt = action.try_.iter().filter_map(|it| it.action.as_deref());
@@ -114,6 +95,14 @@ pub fn not_kept(definition: &TaskDefinition, settings: &Settings) -> Vec<&'stati
         ("log_rate_limit", definition.log_rate_limit.is_some()),
         ("metric_tags", !definition.metric_tags.is_empty()),
         ("metrics_guid", !definition.metrics_guid.is_empty()),
+        (
+            "action.run.volume_mounted_files",
+            definition.action.as_ref().is_some_and(files::in_actions),
+        ),
+        (
+            "volume_mounts.mount_config",
+            volumes::has_config(&definition.volume_mounts),
+        ),
     ];
     let parts = match settings.egress {
         true => egress::not_kept(rules),

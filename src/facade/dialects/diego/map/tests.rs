@@ -3,8 +3,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::facade::dialects::diego::messages::{
-    self, CachedDependency, ImageLayer, LogRateLimit, SerialAction, VolumeMount,
+    self, CachedDependency, ImageLayer, LogRateLimit, SerialAction, SharedDevice, VolumeMount,
 };
+use crate::facade::dialects::diego::settings::VolumeKind;
 
 fn run(path: &str) -> messages::Action {
     messages::Action {
@@ -36,8 +37,69 @@ fn made(definition: &TaskDefinition, settings: &Settings) -> Result<Task, Unsupp
         domain: "cf-tasks",
         bytes: b"bytes",
         definition,
+        hidden: None,
     };
     task(&wanted, settings)
+}
+
+/// The Task of a definition whose password was cut out.
+fn made_hidden(definition: &TaskDefinition, settings: &Settings) -> Task {
+    let wanted = Wanted {
+        guid: "Some_guid",
+        domain: "cf-tasks",
+        bytes: b"all bytes",
+        definition,
+        hidden: Some(Hidden {
+            rest: b"the rest".to_vec(),
+            sealed: "sealed".into(),
+            secret: "its-secret".into(),
+        }),
+    };
+    task(&wanted, settings).unwrap()
+}
+
+#[test]
+fn a_task_with_a_password_waits_for_its_secret_and_shows_none() {
+    let definition = TaskDefinition {
+        image_username: "u".into(),
+        image_password: "hush".into(),
+        ..good()
+    };
+    let task = made_hidden(&definition, &Settings::default());
+    assert_eq!(task.spec.suspend, Some(true));
+    let pod = json!(task.spec.actions.as_ref().unwrap().pod);
+    assert_eq!(pod, json!({"imagePullSecrets": [{"name": "its-secret"}]}));
+    assert_eq!(
+        (names::definition(&task), names::sealed(&task)),
+        (Some(b"the rest".to_vec()), Some("sealed"))
+    );
+    assert!(!serde_json::to_string(&task).unwrap().contains("hush"));
+}
+
+#[test]
+fn a_password_goes_to_no_registry_that_its_caller_does_not_name() {
+    let settings = Settings {
+        stacks: [("s".to_owned(), "registry.example.com/stack".to_owned())].into(),
+        ..Settings::default()
+    };
+    let definition = TaskDefinition {
+        root_fs: "preloaded:s".into(),
+        image_username: "u".into(),
+        ..good()
+    };
+    let task = made_hidden(&definition, &settings);
+    assert_eq!(
+        (task.spec.suspend, &task.spec.actions.unwrap().pod),
+        (None, &None)
+    );
+    let cells = Settings {
+        cells: true,
+        ..Settings::default()
+    };
+    let task = made_hidden(&definition, &cells);
+    assert_eq!((task.spec.suspend, names::sealed(&task)), (None, Some("sealed")));
+    let shown = made(&definition, &cells).unwrap_err();
+    assert_eq!(shown, Unsupported::Credentials, "else it would stand in the Task");
 }
 
 fn spec(definition: &TaskDefinition) -> Value {
@@ -155,26 +217,35 @@ fn what_has_no_effect_is_noted() {
 #[test]
 fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
     type Change = fn(&mut TaskDefinition);
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
         (
             |d| d.root_fs = "preloaded:x".into(),
             "no image is known for stack \"x\"",
         ),
         (
             |d| d.root_fs = "oci:///x".into(),
-            "only docker://[HOST]/PATH[#TAG] and preloaded:STACK",
+            "only docker://[HOST]/PATH[#TAG], preloaded:STACK and preloaded+layer:STACK",
         ),
         (
-            |d| d.volume_mounts = vec![VolumeMount::default()],
-            "volume_mounts are not supported",
+            |d| d.root_fs = "preloaded+layer:x?layer=http://a".into(),
+            "no image is known for stack \"x\"",
+        ),
+        (
+            |d| {
+                d.volume_mounts = vec![VolumeMount {
+                    driver: "nfsv3driver".into(),
+                    ..VolumeMount::default()
+                }];
+            },
+            "--diego-volume nfsv3driver=claim",
         ),
         (
             |d| d.volume_mounted_files = vec![messages::File::default()],
-            "volume_mounted_files are not supported",
+            "volume_mounted_files: the path \"\" of a file",
         ),
         (
             |d| d.image_username = "u".into(),
-            "image_username and image_password are not supported",
+            "image_username and image_password need keys that seal them",
         ),
         (
             |d| d.completion_callback_url = "ftp://x".into(),
@@ -202,6 +273,7 @@ fn what_a_task_cannot_do_without_is_refused_with_a_sentence() {
         domain: "d",
         bytes: &vec![0; names::MAX_DEFINITION + 1],
         definition: &good(),
+        hidden: None,
     };
     let refused = task(&wanted, &Settings::default()).unwrap_err();
     assert_eq!(
@@ -243,6 +315,82 @@ fn layers_and_dependencies_are_downloaded_first() {
         {"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}},
     ]}});
     assert_eq!(spec(&definition)["actions"]["action"], wanted);
+}
+
+#[test]
+fn files_and_volumes_come_into_the_container() {
+    let settings = Settings {
+        volumes: [("nfsv3driver".to_owned(), VolumeKind::Claim)].into(),
+        ..Settings::default()
+    };
+    let file = |path: &str, content: &str| messages::File {
+        path: path.into(),
+        content: content.into(),
+    };
+    let mut definition = TaskDefinition {
+        volume_mounted_files: vec![file("/db/user", "ann")],
+        volume_mounts: vec![VolumeMount {
+            driver: "nfsv3driver".into(),
+            container_dir: "/data".into(),
+            mode: "r".into(),
+            shared: Some(SharedDevice {
+                volume_id: "shared".into(),
+                mount_config: "{}".into(),
+            }),
+        }],
+        ..good()
+    };
+    let run = definition.action.as_mut().unwrap().run.as_mut().unwrap();
+    run.volume_mounted_files = vec![file("elsewhere", "")];
+    let task = made(&definition, &settings).unwrap();
+    let actions = json!(task.spec.actions);
+    assert_eq!(
+        actions["files"],
+        json!({"mountPath": "/etc/cf-service-bindings", "contents": {"db/user": "ann"}})
+    );
+    assert_eq!(
+        actions["pod"],
+        json!({"volumes": [{"name": "volume-0", "persistentVolumeClaim": {"claimName": "shared"}}]})
+    );
+    assert_eq!(
+        actions["container"]["volumeMounts"],
+        json!([{"name": "volume-0", "mountPath": "/data", "readOnly": true}])
+    );
+    assert_eq!(
+        task.annotations()[names::NOT_KEPT],
+        "action.run.volume_mounted_files,volume_mounts.mount_config"
+    );
+}
+
+#[test]
+fn the_layer_of_a_root_file_system_goes_before_all_else() {
+    let settings = Settings {
+        stacks: [("s".to_owned(), "stack:1".to_owned())].into(),
+        ..Settings::default()
+    };
+    let (sha256, sha512) = ("ab".repeat(32), "cd".repeat(64));
+    let definition = TaskDefinition {
+        root_fs: format!("preloaded+layer:s?layer=http://blobs/root&layer_path=/app&layer_digest={sha256}"),
+        image_layers: vec![ImageLayer {
+            url: "http://blobs/shared".into(),
+            destination_path: "/shared".into(),
+            layer_type: 1,
+            media_type: 1,
+            digest_algorithm: 2,
+            digest_value: sha512.clone(),
+            ..ImageLayer::default()
+        }],
+        ..good()
+    };
+    let actions = json!(made(&definition, &settings).unwrap().spec.actions);
+    assert_eq!(actions["container"]["image"], "stack:1");
+    let run = json!({"run": {"path": "sh", "args": ["-c", "true"], "user": "vcap", "nofile": 1024}});
+    let shared = json!({"download": {"from": "http://blobs/shared", "to": "/shared",
+        "checksum": {"algorithm": "sha512", "value": sha512}, "cacheKey": format!("sha512:{sha512}")}});
+    let layer = json!({"download": {"from": "http://blobs/root", "to": "/app",
+        "checksum": {"algorithm": "sha256", "value": sha256}}});
+    let after = json!({"serial": {"actions": [{"parallel": {"actions": [shared]}}, run]}});
+    assert_eq!(actions["action"], json!({"serial": {"actions": [layer, after]}}));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Actions of this API as actions of a Task: the words are the same, but for what a Task leaves out where it is empty.
 
-use super::{Unsupported, filled, is_variable};
+use super::{Unsupported, filled, is_variable, rootfs::Layer};
 use crate::{
     crd::{
         Action, ActionGroup, Checksum, ChecksumAlgorithm, DownloadAction, Duration, EmitProgressAction,
@@ -32,7 +32,19 @@ impl Tree {
     }
 
     /// All that the task does: what its file system needs is downloaded first, as cells do it; then its action.
-    pub fn action(&self, definition: &TaskDefinition) -> Result<Action, Unsupported> {
+    pub fn action(&self, definition: &TaskDefinition, layer: Option<&Layer>) -> Result<Action, Unsupported> {
+        let action = self.with_downloads(definition)?;
+        let Some(layer) = layer else {
+            return Ok(action);
+        };
+        // It is part of the root file system, over which all else goes.
+        Ok(Action::Serial(ActionGroup {
+            actions: vec![Action::Download(over_the_root(layer)), action],
+            log_source: None,
+        }))
+    }
+
+    fn with_downloads(&self, definition: &TaskDefinition) -> Result<Action, Unsupported> {
         let mut first: Vec<Action> = Vec::new();
         let shared = downgrade::dependencies(&definition.image_layers);
         for dependency in shared.iter().chain(&definition.cached_dependencies) {
@@ -183,12 +195,27 @@ impl Tree {
     }
 }
 
+/// As the user that the container runs as: cells unpack layers before there are users.
+fn over_the_root(layer: &Layer) -> DownloadAction {
+    let checksum = (!layer.digest.is_empty()).then(|| Checksum {
+        algorithm: ChecksumAlgorithm::Sha256,
+        value: layer.digest.clone(),
+    });
+    DownloadAction {
+        from: layer.from.clone(),
+        to: layer.to.clone(),
+        checksum,
+        ..DownloadAction::default()
+    }
+}
+
 fn checksum(from: &str, algorithm: &str, value: &str) -> Result<Option<Checksum>, Unsupported> {
     let algorithm = match algorithm.to_ascii_lowercase().as_str() {
         "" => return Ok(None),
         "md5" => ChecksumAlgorithm::Md5,
         "sha1" => ChecksumAlgorithm::Sha1,
         "sha256" => ChecksumAlgorithm::Sha256,
+        "sha512" => ChecksumAlgorithm::Sha512,
         _ => return Err(Unsupported::Digest(from.to_owned())),
     };
     Ok(Some(Checksum {

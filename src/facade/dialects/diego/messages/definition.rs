@@ -191,6 +191,17 @@ pub struct VolumeMount {
     pub container_dir: String,
     #[prost(string, tag = "6")]
     pub mode: String,
+    #[prost(message, optional, tag = "7")]
+    pub shared: Option<SharedDevice>,
+}
+
+/// A volume that several containers may have.
+#[derive(Clone, PartialEq, Message)]
+pub struct SharedDevice {
+    #[prost(string, tag = "1")]
+    pub volume_id: String,
+    #[prost(string, tag = "2")]
+    pub mount_config: String,
 }
 
 /// Properties of the task's network.

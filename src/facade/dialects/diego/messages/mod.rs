@@ -19,9 +19,11 @@ pub use action::{
 pub use action::{
     CodependentAction, EmitProgressAction, ResourceLimits, SerialAction, TryAction, UploadAction,
 };
-pub use definition::{CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition};
+pub use definition::{
+    CachedDependency, ImageLayer, LayerType, MediaType, SecurityGroupRule, TaskDefinition, VolumeMount,
+};
 #[cfg(test)]
-pub use definition::{IcmpInfo, LogRateLimit, PortRange, VolumeMount};
+pub use definition::{IcmpInfo, LogRateLimit, PortRange, SharedDevice};
 pub use requests::{
     CellCapacity, CellPresence, CellsResponse, CompleteTaskRequest, DesireTaskRequest, DomainsResponse,
     Error, ErrorType, FailTaskRequest, PingResponse, Provider, RejectTaskRequest, StartTaskRequest,

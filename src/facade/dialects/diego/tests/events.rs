@@ -140,6 +140,38 @@ async fn starts_ends_and_rejections_are_told_once_each() {
     bbs.complete("h", "cell", "42").await.unwrap();
     let (_, after) = stream.changed().await;
     assert_eq!((after.state(), after.result.as_str()), (State::Completed, "42"));
+    bbs.named("resolving", "h").await.unwrap();
+    stream.changed().await;
+    bbs.named("delete", "h").await.unwrap();
+    let removed = stream.one("task_removed").await;
+    assert_eq!((removed.task_guid.as_str(), removed.result.as_str()), ("h", "42"));
+}
+
+#[tokio::test]
+async fn a_task_with_a_callback_is_told_to_be_completed_and_then_resolving() {
+    let bbs = Bbs::open(with_cells(0)).await;
+    let mut stream = Stream::open(&bbs, "/v1/events/tasks.r1").await;
+    let with_callback = TaskDefinition {
+        completion_callback_url: "http://127.0.0.1:9/done".into(),
+        ..definition()
+    };
+    let body = desire("g", "d", &with_callback.encode_to_vec());
+    outcome(&bbs.bytes("/v1/tasks/desire.r2", body).await).unwrap();
+    stream.one("task_created").await;
+    bbs.start("g", "cell").await;
+    stream.changed().await;
+    bbs.complete("g", "cell", "42").await.unwrap();
+    let (before, after) = stream.changed().await;
+    assert_eq!(
+        (before.state(), after.state(), after.result.as_str()),
+        (State::Running, State::Completed, "42")
+    );
+    let (before, after) = stream.changed().await;
+    assert_eq!(
+        (before.state(), after.state(), after.result.as_str()),
+        (State::Completed, State::Resolving, "42")
+    );
+    assert_eq!(bbs.got("g").await.state(), State::Resolving);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ use crate::{
 pub struct Origin {
     /// The Function that it runs, where that is another object.
     pub function: Option<FunctionSpec>,
+    /// Its whole definition, where a part of it is sealed and the reader may see that.
+    pub definition: Option<Vec<u8>>,
 }
 
 /// A definition that tells what the Task runs and needs.

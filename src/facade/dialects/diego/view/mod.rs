@@ -106,15 +106,16 @@ fn stand(task: &Task, marks: &Marks) -> Standing {
     }
 }
 
-/// The callback is under way, or was taken and the Task is about to go.
+/// The callback is about to be made, under way, or was taken and the Task is about to go. The controller calls as soon as
+/// the Task has ended and says so only afterwards, so an end with a callback counts as one that is told.
 fn is_calling(task: &Task) -> bool {
     let status = task.status.as_ref().and_then(|status| status.callback.as_ref());
-    status.is_some_and(|callback| {
-        matches!(
-            callback.state,
-            CallbackState::Delivering | CallbackState::Delivered
-        )
-    })
+    let state = status.map(|callback| callback.state).unwrap_or_default();
+    match state {
+        CallbackState::Pending => task.spec.callback.is_some() && phase(task).is_terminal(),
+        CallbackState::Delivering | CallbackState::Delivered => true,
+        CallbackState::Failed => false,
+    }
 }
 
 /// What was said first holds: a task that was cancelled here stays so, whatever its pod came to meanwhile.
@@ -186,10 +187,11 @@ pub fn lacks_result(task: &Task) -> bool {
 pub fn task(task: &Task, origin: &Origin) -> messages::Task {
     let marks = names::marks(task);
     let standing = stand(task, &marks);
+    let own = origin.definition.clone().or_else(|| names::definition(task));
     let made_elsewhere = || elsewhere::definition(task, origin).encode_to_vec();
     let end = standing.end.as_ref();
     messages::Task {
-        task_definition: Some(names::definition(task).unwrap_or_else(made_elsewhere)),
+        task_definition: Some(own.unwrap_or_else(made_elsewhere)),
         task_guid: names::guid(task).map_or_else(|| task.name_any(), str::to_owned),
         domain: task.spec.domain.clone().unwrap_or_default(),
         created_at: created_at(task),

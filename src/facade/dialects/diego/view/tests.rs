@@ -19,6 +19,7 @@ fn desired(cells: bool, marks: &Marks, status: Value) -> Task {
         domain: "d",
         bytes: b"\x0a\x03a:b",
         definition: &definition,
+        hidden: None,
     };
     let settings = Settings {
         // A run without path is no tree that a Task holds.
@@ -192,6 +193,28 @@ fn a_task_is_resolving_while_somebody_or_the_callback_says_so() {
         let status = json!({"phase": "Succeeded", "callback": {"state": callback}});
         assert_eq!(in_a_pod(status).state(), state, "{callback}");
     }
+}
+
+#[test]
+fn a_task_with_a_callback_is_resolving_from_its_end_on() {
+    let state = |marks: &Marks, status: Value| {
+        let mut made = desired(false, marks, status);
+        made.spec.callback =
+            Some(serde_json::from_value(json!({"url": "http://a", "policy": "Diego"})).unwrap());
+        task(&made, &Origin::default()).state()
+    };
+    let plain = Marks::default();
+    assert_eq!(state(&plain, json!({"phase": "Running"})), State::Running);
+    assert_eq!(state(&plain, json!({"phase": "Failed"})), State::Resolving);
+    let given_up = json!({"phase": "Failed", "callback": {"state": "Failed"}});
+    assert_eq!(state(&plain, given_up), State::Completed);
+    // Nobody is told before the evidence is there.
+    let cancelled = Marks {
+        cancelled_at: Some(1),
+        ..Marks::default()
+    };
+    assert_eq!(state(&cancelled, json!({"phase": "Running"})), State::Completed);
+    assert_eq!(state(&cancelled, json!({"phase": "Cancelled"})), State::Resolving);
 }
 
 #[test]

@@ -144,6 +144,7 @@ mod tests {
             init: false,
             image: "x".to_owned(),
             pull_policy: PullPolicy::Never,
+            registry: None,
             command: vec!["/bin/x".to_owned()],
             args: vec!["a".to_owned()],
             env: vec![("A".to_owned(), "1".to_owned())],

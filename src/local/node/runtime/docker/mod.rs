@@ -2,7 +2,8 @@
 //!
 //! Limits are enforced, images pulled by policy, volumes bound in. The containers of a pod share the network of
 //! the first that runs; a pod's address is that container's on its bridge, so it is known only from then on.
-//! Not known here: imagePullSecrets (the engine's own credentials apply), per-pod pid and ipc namespaces.
+//! Images are pulled with the pod's imagePullSecrets, else with the engine's own credentials. Not known here: per-pod pid and
+//! ipc namespaces.
 
 mod config;
 mod log;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions,
@@ -194,7 +196,13 @@ impl DockerRuntime {
     pub async fn pull(&self, container: &ContainerConfig) -> Result<(), StartFailure> {
         let image = full_name(&container.image);
         let options = CreateImageOptionsBuilder::new().from_image(&image).build();
-        let mut progress = self.docker.create_image(Some(options), None, None).boxed();
+        let credentials = container.registry.clone().map(|known| DockerCredentials {
+            username: Some(known.username),
+            password: Some(known.password),
+            serveraddress: Some(known.server),
+            ..DockerCredentials::default()
+        });
+        let mut progress = self.docker.create_image(Some(options), None, credentials).boxed();
         while let Some(step) = progress.next().await {
             match step {
                 Ok(info) => {
