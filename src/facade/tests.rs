@@ -1,5 +1,7 @@
 //! The base under a door of its own, on the embedded API.
 
+pub(in crate::facade) mod line;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
@@ -13,7 +15,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::{
-    Api, ResourceExt as _,
+    Api, Client, ResourceExt as _,
     api::{DeleteParams, PostParams},
 };
 use serde_json::json;
@@ -44,6 +46,14 @@ use crate::{
 
 /// A facade on an API server of its own. Its views are empty until they are fed.
 pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
+    facade_over(config, |client| client).await
+}
+
+/// The same over a line of the test's making.
+pub(in crate::facade) async fn facade_over(
+    config: Config,
+    line: impl FnOnce(Client) -> Client,
+) -> (Facade, ApiServer) {
     let ann = StaticToken {
         user: User::new("ann", [""; 0]),
         secret: "annie".into(),
@@ -59,6 +69,7 @@ pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
         let made = api.create(&PostParams::default(), &definition).await;
         made.unwrap_or_else(|error| panic!("{}: {error}", definition.name_any()));
     }
+    let client = line(client);
     let (views, shutdown) = (Views::default(), CancellationToken::new());
     let objects = Objects::new(client.clone(), "test".into(), Duration::from_secs(10));
     let facade = Facade::new(Inner {

@@ -2,6 +2,7 @@
 //! end. Nothing runs; the API server is the embedded one.
 
 mod events;
+mod failures;
 mod hostile;
 mod life;
 mod reads;
@@ -27,7 +28,13 @@ use super::{
     },
 };
 use crate::{
-    facade::{access::Caller, config::Config, server, state::Facade, tests::facade},
+    facade::{
+        access::Caller,
+        config::Config,
+        server,
+        state::Facade,
+        tests::{facade_over, line::Line},
+    },
     local::api::ApiServer,
 };
 
@@ -35,7 +42,9 @@ use crate::{
 struct Bbs {
     facade: Facade,
     router: Router,
-    _server: ApiServer,
+    /// From the facade to the API server, but for what fills the views.
+    line: Line,
+    server: ApiServer,
 }
 
 impl Drop for Bbs {
@@ -61,7 +70,12 @@ impl Bbs {
     async fn open_for(user: &str, groups: &[&str], settings: Settings) -> Self {
         let mut config = Config::default();
         config.dialects.diego = settings;
-        let (facade, server) = facade(config).await;
+        Self::open_with(user, groups, config).await
+    }
+
+    async fn open_with(user: &str, groups: &[&str], config: Config) -> Self {
+        let line = Line::default();
+        let (facade, server) = facade_over(config, |client| line.over(client)).await;
         let (views, client, shutdown) = (facade.views.clone(), server.client(), facade.shutdown.clone());
         tokio::spawn(async move { views.feed(client, None, shutdown).await });
         facade.views.tasks.wait_until_ready().await;
@@ -75,7 +89,8 @@ impl Bbs {
         Self {
             facade,
             router,
-            _server: server,
+            line,
+            server,
         }
     }
 
