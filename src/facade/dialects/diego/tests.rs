@@ -6,6 +6,7 @@ mod failures;
 mod hostile;
 mod life;
 mod reads;
+mod traces;
 
 use std::sync::Arc;
 
