@@ -9,7 +9,7 @@
 //! - [`runner`]: the supervisor that runs inside a container.
 //! - [`local`]: the embedded plane: API server, scheduler and node on one machine.
 //! - [`cli`]: one file per subcommand; wires the rooms together.
-//! - [`livelog`]: the live log of a Task as lines; [`serve`]: HTTP on a listener, [`tls`]: its certificate; [`health`]: health and metrics over it.
+//! - [`livelog`]: the live log of a Task as lines; [`serve`]: HTTP on a listener, [`tls`]: certificates of listeners and of callers; [`health`]: health and metrics over it.
 //! - [`telemetry`]: logs and metrics; [`chain`]: an error and its sources in one line; [`quantity`]: amounts as numbers; [`moments`]: cron expressions.
 //!
 //! Imports go one way: `crd` <- `handover` <- `engine`, `runner`, `livelog` <- `facade` (which knows no engine); `local` imports none of them; `cli` imports all.

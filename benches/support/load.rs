@@ -1,7 +1,9 @@
 //! Tasks to ask about, and many who ask at once.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -105,21 +107,89 @@ pub async fn connect(url: &str) -> BufReader<TcpStream> {
 }
 
 async fn answer(stream: &mut BufReader<TcpStream>) {
-    let (mut line, mut length, mut first) = (String::new(), 0, true);
+    let (status, _) = read(stream).await;
+    assert!(status.starts_with('2'), "{status}");
+}
+
+/// The status of an answer, with its reason, and the length of its body.
+async fn read(stream: &mut BufReader<TcpStream>) -> (String, usize) {
+    let (mut line, mut length, mut status) = (String::new(), 0, None);
     loop {
         line.clear();
         stream.read_line(&mut line).await.unwrap();
-        if first {
-            assert!(line.starts_with("HTTP/1.1 2"), "{line}");
-            first = false;
-        }
+        status = status.or_else(|| Some(line.strip_prefix("HTTP/1.1 ")?.trim().to_owned()));
         if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.trim().parse().unwrap();
         }
         if line == "\r\n" {
             break;
         }
+        assert!(!line.is_empty(), "the connection ended");
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.unwrap();
+    (status.unwrap(), length)
+}
+
+/// How requests at a given pace went.
+pub struct Paced {
+    /// Those that were answered 200 without a body.
+    pub accepted: usize,
+    /// All others, by what they were answered.
+    pub refused: BTreeMap<String, usize>,
+    /// From the first request to the last answer.
+    pub took: Duration,
+    /// Of each request from when it was due, sorted: it may have had to wait for a connection.
+    pub times: Vec<Duration>,
+}
+
+/// So many requests, one each `every`, over so many connections.
+pub async fn pace(
+    url: &str,
+    connections: usize,
+    count: usize,
+    every: Duration,
+    request: impl Fn(usize) -> (String, String) + Copy,
+) -> Paced {
+    let (next, began) = (&AtomicUsize::new(0), Instant::now());
+    let clients = (0..connections).map(|_| async move {
+        let mut stream = connect(url).await;
+        let mut answers = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return answers;
+            }
+            let due = began + every * u32::try_from(number).unwrap();
+            tokio::time::sleep_until(due.into()).await;
+            let (line, body) = request(number);
+            let head = format!(
+                "{line} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.get_mut().write_all(head.as_bytes()).await.unwrap();
+            answers.push((read(&mut stream).await, due.elapsed()));
+        }
+    });
+    let answers = futures::future::join_all(clients).await.concat();
+    let mut paced = Paced {
+        accepted: 0,
+        refused: BTreeMap::new(),
+        took: began.elapsed(),
+        times: Vec::with_capacity(count),
+    };
+    for ((status, length), time) in answers {
+        match status.starts_with("200") && length == 0 {
+            true => paced.accepted += 1,
+            false => {
+                *paced
+                    .refused
+                    .entry(format!("{status}, {length} bytes"))
+                    .or_default() += 1
+            }
+        }
+        paced.times.push(time);
+    }
+    paced.times.sort();
+    paced
 }

@@ -1,14 +1,14 @@
 //! `errand controller`: the engine in a cluster, with leader election, health and metrics.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use clap::ValueEnum;
 use tokio::net::TcpListener;
-use tokio_rustls::rustls::pki_types::{CertificateDer, pem, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    callback_args::CallbackTls,
     connect::{self, ClusterArgs},
     outcome,
     signals::{self, stop_on_signals},
@@ -17,12 +17,13 @@ use crate::{
     crd::Duration,
     engine::{
         self,
-        callback::{Authorities, Network},
+        callback::Network,
         leader::{self, LeadError, LeaderConfig, Leadership},
         metrics::Metrics,
     },
     health::{self, Readiness},
     telemetry,
+    tls::TlsError,
 };
 
 /// Arguments of `errand controller`.
@@ -92,9 +93,8 @@ struct CallbackArgs {
         value_delimiter = ','
     )]
     deny: Vec<Network>,
-    /// Authorities (PEM) that https callbacks trust beside those of Mozilla
-    #[arg(long = "callback-ca", value_name = "PATH", env = "ERRAND_CALLBACK_CA")]
-    authorities: Option<PathBuf>,
+    #[command(flatten)]
+    tls: CallbackTls,
 }
 
 /// How one of several controllers is chosen.
@@ -169,15 +169,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The authorities for callbacks cannot be read.
-    #[error("could not read authorities (PEM) from {path}", path = path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: pem::Error,
-    },
+    /// Authorities, certificate or key for callbacks cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Signals cannot be received.
     #[error(transparent)]
     Signals(#[from] signals::Error),
@@ -196,7 +190,7 @@ pub enum Error {
 pub async fn run(args: Args) -> Result<u8, Error> {
     args.telemetry.init()?;
     let mut config = args.config();
-    config.callbacks.authorities = args.callbacks.authorities()?;
+    config.callbacks.tls = args.callbacks.tls.open()?;
     telemetry::log_start("controller", &config);
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
@@ -272,24 +266,6 @@ impl Args {
     }
 }
 
-impl CallbackArgs {
-    fn authorities(&self) -> Result<Authorities, Error> {
-        let Some(path) = &self.authorities else {
-            return Ok(Authorities::default());
-        };
-        let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-        let failed = |source| Error::Authorities {
-            path: path.clone(),
-            source,
-        };
-        let found = read.map_err(failed)?;
-        match found.is_empty() {
-            true => Err(failed(pem::Error::NoItemsFound)),
-            false => Ok(Authorities(found)),
-        }
-    }
-}
-
 impl LeaseArgs {
     fn config(&self, namespace: String) -> LeaderConfig {
         // The pod's name says who leads; the rest keeps two processes with one name apart.
@@ -355,26 +331,6 @@ mod tests {
         );
         assert_eq!(lease.lease_duration, std::time::Duration::from_secs(20));
         assert!(lease.check().is_ok());
-    }
-
-    #[test]
-    fn authorities_come_from_a_file_that_must_hold_some() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.crt");
-        let args = parse(&[&format!("--callback-ca={}", path.display())]);
-        let missing = args.callbacks.authorities().unwrap_err();
-        assert!(
-            missing
-                .to_string()
-                .starts_with("could not read authorities (PEM) from "),
-            "{missing}"
-        );
-        std::fs::write(&path, "nothing of this kind").unwrap();
-        assert!(args.callbacks.authorities().is_err());
-        let issued = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
-        std::fs::write(&path, issued.cert.pem().repeat(2)).unwrap();
-        assert_eq!(args.callbacks.authorities().unwrap().0.len(), 2);
-        assert!(parse(&[]).callbacks.authorities().unwrap().0.is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
+    callback_args::CallbackTls,
     doors::{DiegoListen, DoorArgs, KeysError},
     outcome,
     plane::{self, DiegoOptions, Plane, PlaneOptions, Runtime},
@@ -59,6 +60,8 @@ pub struct Args {
     #[command(flatten)]
     doors: DoorArgs,
     #[command(flatten)]
+    callbacks: CallbackTls,
+    #[command(flatten)]
     telemetry: telemetry::Args,
 }
 
@@ -71,7 +74,7 @@ pub enum Error {
     /// It did not start, or a part of it failed.
     #[error(transparent)]
     Plane(#[from] plane::Error),
-    /// Certificate, key or authority of Diego's door cannot be used.
+    /// Certificate, key or authority of Diego's door or of callbacks cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The keys of Diego's door cannot be used.
@@ -130,6 +133,9 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
     options.data_dir = args.data_dir;
     options.apply = args.apply;
     options.dialects = args.doors.settings()?;
+    if let Some(engine) = &mut options.engine {
+        engine.callbacks.tls = args.callbacks.open()?;
+    }
     if let Some(addr) = args.diego.diego_addr {
         let identity = args.diego.identity()?;
         options.diego = Some(DiegoOptions { addr, identity });

@@ -2,6 +2,7 @@
 
 pub mod access_args;
 mod apply;
+mod callback_args;
 mod cancel;
 pub mod connect;
 mod controller;

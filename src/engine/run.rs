@@ -23,7 +23,6 @@ use tokio::{
     sync::{Notify, OnceCell, mpsc},
     task::JoinSet,
 };
-use tokio_rustls::rustls;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -52,6 +51,7 @@ use super::{
 use crate::{
     chain::chain,
     crd::{Function, LABEL_TASK_UID, Phase, Task},
+    tls::{Outgoing, TlsError},
 };
 
 /// Image volumes are on by default from this minor version on (KEP-4639).
@@ -73,9 +73,9 @@ pub enum Error {
     /// The API server does not tell its version.
     #[error("could not ask the API server for its version")]
     Version(#[source] Box<kube::Error>),
-    /// An authority for callbacks is no certificate.
-    #[error("could not trust an authority for callbacks")]
-    Authority(#[source] rustls::Error),
+    /// Callbacks cannot be made.
+    #[error("could not set up TLS for callbacks")]
+    Tls(#[source] TlsError),
     /// The cache could not be filled.
     #[error("could not fill the cache of {what}: the watch ended")]
     Cache {
@@ -122,7 +122,7 @@ pub async fn run(
         queue: Queue::default(),
         recent: Recent::default(),
         released: Released::default(),
-        callbacks: Desk::new(&config.callbacks, shutdown.clone()).map_err(Error::Authority)?,
+        callbacks: Desk::new(&config.callbacks, shutdown.clone()).map_err(Error::Tls)?,
         requests: Requests::new(client.clone(), wake.clone(), shutdown.clone()),
         progress: ProgressDesk::new(config.followed_tasks, client, wake.clone(), shutdown.clone()),
         events,
@@ -150,6 +150,9 @@ pub async fn run(
     }
     filled?;
     loops.spawn(sweep(ctx.clone(), shutdown.clone()));
+    if let Some(tls) = ctx.config.callbacks.tls.clone() {
+        loops.spawn(renew(tls, shutdown.clone()));
+    }
     loops.spawn(keep_counting(ctx.clone(), shutdown.clone()));
     loops.spawn(schedule::control::control(
         ctx.clone(),
@@ -183,6 +186,14 @@ async fn delivery(client: &Client, config: &Config) -> Result<Delivery, Error> {
     };
     tracing::info!(server = %version.git_version, ?delivery, "chose how the supervisor gets into containers");
     Ok(delivery)
+}
+
+/// Looks after the certificates for callbacks.
+async fn renew(tls: Outgoing, shutdown: CancellationToken) {
+    tokio::select! {
+        never = tls.follow() => match never {},
+        () = shutdown.cancelled() => {}
+    }
 }
 
 async fn fill(ctx: &Context) -> Result<(), Error> {

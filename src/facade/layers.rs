@@ -14,14 +14,18 @@ use axum::{
 };
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{access::Caller, body::Held, metrics::Metrics, refusal::Refusal};
 
 /// Names one request in answers and logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Ids from clients are taken over up to this length.
-const MAX_ID: usize = 64;
+/// The same from clients and routers of Cloud Foundry. It goes first: what stands between adds the other on its own.
+const VCAP_REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
+/// Ids from clients are taken over up to this length. Those of Cloud Controller have up to 293 bytes: what it was given,
+/// cut to 255, and a UUID (`middleware/vcap_request_id.rb`).
+const MAX_ID: usize = 300;
 
 /// Log and metrics of a door.
 #[derive(Clone)]
@@ -36,7 +40,7 @@ pub struct Observe {
 #[derive(Clone, Default)]
 pub struct Identified(pub Arc<OnceLock<Arc<Caller>>>);
 
-/// Gives the request an id, and counts and logs its answer.
+/// Gives the request an id, under which all is logged that happens meanwhile, and counts and logs its answer.
 pub async fn observe(State(observe): State<Observe>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(&request);
@@ -46,7 +50,9 @@ pub async fn observe(State(observe): State<Observe>, mut request: Request, next:
     let method = method_word(&request);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str).to_owned();
-    let mut response = next.run(request).await;
+    // Of the highest level, so that it is there whatever the filter lets through.
+    let span = tracing::error_span!("call", request = id.to_str().unwrap_or_default());
+    let mut response = next.run(request).instrument(span).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     observe
         .metrics
@@ -62,11 +68,15 @@ pub async fn observe(State(observe): State<Observe>, mut request: Request, next:
 
 /// The client's own id where it is printable and short, else a new one.
 fn request_id(request: &Request) -> HeaderValue {
-    let given = request.headers().get(&REQUEST_ID).filter(|id| {
+    let fit = |id: &&HeaderValue| {
         let bytes = id.as_bytes();
         !bytes.is_empty() && bytes.len() <= MAX_ID && bytes.iter().all(u8::is_ascii_graphic)
-    });
-    given.cloned().unwrap_or_else(|| {
+    };
+    let names = [VCAP_REQUEST_ID, REQUEST_ID];
+    let mut given = names
+        .iter()
+        .filter_map(|name| request.headers().get(name).filter(fit));
+    given.next().cloned().unwrap_or_else(|| {
         let id = Uuid::new_v4().simple().to_string();
         // Hexadecimal digits are a header value.
         HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unknown"))

@@ -193,10 +193,14 @@ impl Objects {
     async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Refusal> {
         match tokio::time::timeout(self.timeout, call).await {
             Ok(outcome) => outcome.map_err(|error| refusal(&error)),
-            Err(_) => Err(Refusal::Unavailable(format!(
-                "the API server did not answer within {} s",
-                self.timeout.as_secs()
-            ))),
+            Err(_) => {
+                let text = format!(
+                    "the API server did not answer within {} s",
+                    self.timeout.as_secs()
+                );
+                tracing::warn!("{text}");
+                Err(Refusal::Unavailable(text))
+            }
         }
     }
 }
@@ -254,11 +258,11 @@ fn refusal(error: &kube::Error) -> Refusal {
         },
         // The caller was asked for before: it is the facade that may not.
         401 | 403 => {
-            tracing::error!(%message, "the facade lacks a right that it needs");
+            tracing::error!(said = %message, "the facade lacks a right that it needs");
             Refusal::Unavailable("the facade lacks a right that it needs; see its log".into())
         }
         code => {
-            tracing::warn!(code, %message, "the API server failed");
+            tracing::warn!(code, said = %message, "the API server failed");
             Refusal::Unavailable("the API server failed".into())
         }
     }

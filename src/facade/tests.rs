@@ -1,11 +1,13 @@
 //! The base under a door of its own, on the embedded API.
 
+pub(in crate::facade) mod line;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{HeaderMap, Method, Request, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
@@ -44,13 +46,13 @@ use crate::{
 
 /// A facade on an API server of its own. Its views are empty until they are fed.
 pub(in crate::facade) async fn facade(config: Config) -> (Facade, ApiServer) {
-    facade_through(config, |client| client).await
+    facade_over(config, |client| client).await
 }
 
-/// The same, whose objects are read and written through another client.
-pub(in crate::facade) async fn facade_through(
+/// The same over a line of the test's making.
+pub(in crate::facade) async fn facade_over(
     config: Config,
-    through: impl Fn(Client) -> Client,
+    line: impl FnOnce(Client) -> Client,
 ) -> (Facade, ApiServer) {
     let ann = StaticToken {
         user: User::new("ann", [""; 0]),
@@ -67,8 +69,9 @@ pub(in crate::facade) async fn facade_through(
         let made = api.create(&PostParams::default(), &definition).await;
         made.unwrap_or_else(|error| panic!("{}: {error}", definition.name_any()));
     }
+    let client = line(client);
     let (views, shutdown) = (Views::default(), CancellationToken::new());
-    let objects = Objects::new(through(client.clone()), "test".into(), Duration::from_secs(10));
+    let objects = Objects::new(client.clone(), "test".into(), Duration::from_secs(10));
     let facade = Facade::new(Inner {
         access: Access::new(client, config.access.clone()),
         reports: Reports::new(views.tasks.clone(), objects.clone(), 1, shutdown.clone()),
@@ -210,15 +213,38 @@ async fn streams_have_places_of_their_own_and_hold_them_until_their_body_ends() 
 #[tokio::test]
 async fn a_request_keeps_the_clients_id_if_it_is_fit_for_a_log() {
     let (router, ..) = router(|_| {}).await;
-    let with = |id: &str| {
-        let request = Request::post("/echo").header("x-request-id", id);
+    let with = |ids: &[(&str, &[u8])]| {
+        let request = ids.iter().fold(Request::post("/echo"), |request, (name, id)| {
+            request.header(*name, HeaderValue::from_bytes(id).unwrap())
+        });
         request.body(Body::empty()).unwrap()
     };
-    let (_, headers, _) = ask(&router, with("abc-1")).await;
-    assert_eq!(headers["x-request-id"], "abc-1");
-    for unfit in ["", "two words", &"x".repeat(65)] {
-        let (_, headers, _) = ask(&router, with(unfit)).await;
-        assert_eq!(headers["x-request-id"].len(), 32, "{unfit:?}");
+    let (own, vcap) = ("x-request-id", "x-vcap-request-id");
+    let longest = "x".repeat(300);
+    let cases: [(&[(&str, &[u8])], &str); 5] = [
+        (&[(own, b"abc-1")], "abc-1"),
+        (&[(vcap, b"abc-1::2")], "abc-1::2"),
+        (
+            &[(own, b"from-a-proxy"), (vcap, b"from-the-client")],
+            "from-the-client",
+        ),
+        (&[(own, b"fit"), (vcap, b"not fit")], "fit"),
+        (&[(vcap, longest.as_bytes())], &longest),
+    ];
+    for (given, kept) in cases {
+        let (_, headers, _) = ask(&router, with(given)).await;
+        assert_eq!(headers[own], kept, "{given:?}");
+        // What came in is not said again in its own name.
+        assert!(!headers.contains_key(vcap), "{headers:?}");
+    }
+    let too_long = "x".repeat(301);
+    for unfit in [&b""[..], b"two words", b"a\tb", b"\xff\xfe", too_long.as_bytes()] {
+        for name in [own, vcap] {
+            let (_, headers, _) = ask(&router, with(&[(name, unfit)])).await;
+            let made = headers[own].to_str().unwrap();
+            let is_hex = made.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(is_hex && made.len() == 32, "{unfit:?} {made}");
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use axum::{Extension, Router, routing::get};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,43 +11,17 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{
-        ClientConfig, RootCertStore,
-        pki_types::{PrivatePkcs8KeyDer, ServerName},
-    },
+    rustls::{ClientConfig, RootCertStore, pki_types::ServerName},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{
+    issue::{Authority, Issued},
+    *,
+};
 use crate::serve::Serving;
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// An authority, for servers and clients.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-/// A certificate of an authority, with its key.
-struct Issued {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
-}
-
-impl Authority {
-    fn make() -> Self {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn issue(&self, name: &str) -> Issued {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        Issued { certificate, key }
-    }
-}
 
 /// A listener that greets each client by the name in its certificate.
 struct Server {
@@ -62,9 +35,8 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let shown = own.issue("server");
-        fs::write(path("tls.crt"), shown.certificate.pem()).unwrap();
-        fs::write(path("tls.key"), shown.key.serialize_pem()).unwrap();
-        fs::write(path("ca.crt"), clients.0.pem()).unwrap();
+        shown.write(&path("tls.crt"), &path("tls.key"));
+        clients.write(&path("ca.crt"));
         let files = IdentityFiles {
             certificate: path("tls.crt"),
             key: path("tls.key"),
@@ -107,9 +79,8 @@ impl Server {
         let config = match client {
             None => builder.with_no_client_auth(),
             Some(client) => {
-                let key = PrivatePkcs8KeyDer::from(client.key.serialize_der());
-                let chain = vec![client.certificate.der().clone()];
-                builder.with_client_auth_cert(chain, key.into()).unwrap()
+                let shown = builder.with_client_auth_cert(client.chain(), client.private());
+                shown.unwrap()
             }
         };
         let stream = TcpStream::connect(self.address).await?;
@@ -163,8 +134,7 @@ fn an_authority_that_is_none_is_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let shown = Authority::make().issue("server");
-    fs::write(path("tls.crt"), shown.certificate.pem()).unwrap();
-    fs::write(path("tls.key"), shown.key.serialize_pem()).unwrap();
+    shown.write(&path("tls.crt"), &path("tls.key"));
     let open = |authority: &str| {
         fs::write(path("ca.crt"), authority).unwrap();
         let files = IdentityFiles {

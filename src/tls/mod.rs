@@ -1,6 +1,8 @@
-//! The certificate of a listener, and the authority of its clients, from files that may change: Secrets are rotated, and
-//! an open port must follow.
+//! Certificates from files that may change: Secrets are rotated, and an open port must follow.
+//!
+//! Here is what a listener shows, and the authority of its clients; [`Outgoing`] is for calls to others.
 
+mod outgoing;
 mod peers;
 
 use std::{
@@ -24,7 +26,10 @@ use tokio_rustls::rustls::{
 };
 
 use self::peers::CurrentAuthority;
-pub use self::peers::Peer;
+pub use self::{
+    outgoing::{Outgoing, OutgoingFiles},
+    peers::Peer,
+};
 
 use crate::chain::chain;
 
@@ -75,6 +80,18 @@ pub enum TlsError {
         #[source]
         source: VerifierBuilderError,
     },
+    /// An authority to trust is not one.
+    #[error("could not trust what is in {path}", path = path.display())]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The versions of TLS do not go with the provider of its cryptography.
+    #[error("could not speak TLS")]
+    Versions(#[source] rustls::Error),
 }
 
 /// Where a listener's identity is.
@@ -108,6 +125,33 @@ enum Met {
     /// Digest of all files, good or not.
     Content([u8; 32]),
     Unreadable,
+}
+
+impl Met {
+    /// Whether it was not met the last time; it is from now on.
+    fn is_news(self, last: &Mutex<Self>) -> bool {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *last != self;
+        *last = self;
+        is_news
+    }
+}
+
+/// Looks again and again, and at once: the files may have been read long ago.
+async fn follow(
+    path: &Path,
+    look: impl Fn() -> Result<bool, TlsError> + Clone + Send + 'static,
+) -> Infallible {
+    loop {
+        match tokio::task::spawn_blocking(look.clone()).await {
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Ok(true)) => tracing::info!(path = %path.display(), "read the new certificate"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "going on with the certificate as it was");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What is shown to whoever connects now.
@@ -173,19 +217,8 @@ impl FileIdentity {
 
     /// Looks at the files again and again. What cannot be used is logged, and the old state stays.
     pub async fn follow(&self) -> Infallible {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let this = self.clone();
-            match tokio::task::spawn_blocking(move || this.look()).await {
-                Ok(Ok(false)) | Err(_) => {}
-                Ok(Ok(true)) => {
-                    tracing::info!(path = %self.0.files.certificate.display(), "read the new certificate")
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(error = chain(&error), "going on with the certificate as it was");
-                }
-            }
-        }
+        let this = self.clone();
+        follow(&self.0.files.certificate, move || this.look()).await
     }
 
     /// True where there is something else, which counts from now on. An error is told once, until the files change
@@ -194,12 +227,8 @@ impl FileIdentity {
         let Inner { files, .. } = &*self.0;
         let content = Content::read(files);
         let met = content.as_ref().map_or(Met::Unreadable, Content::met);
-        {
-            let mut last = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
-            if *last == met {
-                return Ok(false);
-            }
-            *last = met;
+        if !met.is_news(&self.0.met) {
+            return Ok(false);
         }
         let (content, provider) = (content?, self.0.server.crypto_provider());
         // Both or neither.
@@ -232,26 +261,16 @@ struct Content {
 
 impl Content {
     fn read(files: &IdentityFiles) -> Result<Self, TlsError> {
-        let read = |path: &PathBuf| {
-            fs::read(path).map_err(|source| TlsError::Read {
-                path: path.clone(),
-                source,
-            })
-        };
         Ok(Self {
             certificate: read(&files.certificate)?,
             key: read(&files.key)?,
-            authority: files.authority.as_ref().map(read).transpose()?,
+            authority: files.authority.as_deref().map(read).transpose()?,
         })
     }
 
     fn met(&self) -> Met {
         let authority = self.authority.as_deref().unwrap_or_default();
-        let all = [&*self.certificate, &*self.key, authority];
-        let digest = all.iter().fold(Sha256::new(), |digest, content| {
-            digest.chain_update(Sha256::digest(content))
-        });
-        Met::Content(digest.finalize().into())
+        Met::Content(digest(&[self.certificate.as_slice(), &self.key, authority]))
     }
 
     fn identity(
@@ -286,6 +305,21 @@ impl Content {
     }
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    fs::read(path).map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Of several contents, in this order.
+fn digest(all: &[&[u8]]) -> [u8; 32] {
+    let digest = all.iter().fold(Sha256::new(), |digest, content| {
+        digest.chain_update(Sha256::digest(content))
+    });
+    digest.finalize().into()
+}
+
 /// One certificate or more.
 fn certificates(content: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all = CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>();
@@ -299,5 +333,7 @@ fn certificates(content: &[u8], path: &Path) -> Result<Vec<CertificateDer<'stati
 
 #[cfg(test)]
 mod client_tests;
+#[cfg(test)]
+pub(crate) mod issue;
 #[cfg(test)]
 mod tests;

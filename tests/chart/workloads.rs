@@ -72,6 +72,8 @@ fn all_flags_that_the_values_stand_for_reach_the_binary() {
             "--callback-allow=10.0.0.0/8,fd00::/8",
             "--callback-deny=10.96.0.0/12",
             "--callback-ca=/etc/errand/callbacks/bundle.pem",
+            "--callback-cert=/etc/errand/caller/tls.crt",
+            "--callback-key=/etc/errand/caller/tls.key",
             "--lease-duration=30s",
             "--lease-renew-deadline=20s",
         ]

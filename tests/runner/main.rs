@@ -5,6 +5,7 @@
 
 mod actions;
 mod endings;
+mod secure;
 mod streams;
 mod transfers;
 

@@ -1,7 +1,7 @@
 //! Downloads and uploads, with a server, archives and users.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -30,7 +30,7 @@ impl Server {
         let kept = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (head, body) = request(&stream);
+                let (head, body) = request(&mut &stream);
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                 kept.lock().unwrap().push((head, body));
                 let (status, headers, body) = answer(&path);
@@ -55,7 +55,7 @@ impl Server {
     }
 }
 
-fn request(mut stream: &TcpStream) -> Seen {
+pub fn request(stream: &mut impl Read) -> Seen {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
@@ -70,7 +70,7 @@ fn request(mut stream: &TcpStream) -> Seen {
     (head, body)
 }
 
-fn archive() -> Vec<u8> {
+pub fn archive() -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(5);

@@ -23,18 +23,15 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{self, ClientConfig, RootCertStore, crypto::CryptoProvider, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::{
-    Authorities, Networks,
+    Networks,
     decide::Answer,
     networks::Denied,
     target::{Target, TargetError},
 };
-use crate::chain::chain;
+use crate::{chain::chain, tls::Outgoing};
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -74,7 +71,7 @@ pub struct Limits {
 /// Makes calls.
 pub struct Caller {
     networks: Networks,
-    tls: TlsConnector,
+    tls: Outgoing,
     lookups: Arc<Semaphore>,
 }
 
@@ -141,27 +138,13 @@ impl Deadline {
 }
 
 impl Caller {
-    /// Calls whom `networks` allow; trusts Mozilla's authorities and `more`.
-    ///
-    /// # Errors
-    /// One of `more` is no certificate.
-    pub fn new(networks: Networks, more: &Authorities) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        for authority in &more.0 {
-            roots.add(authority.clone())?;
-        }
-        // One provider is compiled in; naming it keeps libraries that install another out of the choice.
-        let provider: Arc<CryptoProvider> = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
+    /// Calls whom `networks` allow; what https receivers are shown and must show goes by `tls`.
+    pub fn new(networks: Networks, tls: Outgoing) -> Self {
+        Self {
             networks,
-            tls: TlsConnector::from(Arc::new(config)),
+            tls,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
-        })
+        }
     }
 
     /// POSTs once, and again to wherever redirects lead that may be followed. Dropping the future closes the connection.
@@ -217,8 +200,9 @@ impl Caller {
             Err(name) => ServerName::try_from(name.to_owned())
                 .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?,
         };
+        let tls = TlsConnector::from(self.tls.config());
         let stream = deadline
-            .before("agreeing on TLS", self.tls.connect(name, stream))
+            .before("agreeing on TLS", tls.connect(name, stream))
             .await?
             .map_err(failed)?;
         exchange(stream, target, message, deadline).await
@@ -392,11 +376,5 @@ mod tests {
             assert_eq!(asked(text), None, "{text:?}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
-    #[test]
-    fn the_authorities_of_mozilla_are_there() {
-        assert!(Caller::new(Networks::default(), &Authorities::default()).is_ok());
-        assert!(webpki_roots::TLS_SERVER_ROOTS.len() > 100);
     }
 }

@@ -12,7 +12,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tokio_rustls::rustls;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +32,7 @@ use crate::{
             write,
         },
     },
+    tls::{Outgoing, OutgoingFiles, TlsError},
 };
 
 /// Wait before a Task is looked at again that could not be fetched.
@@ -64,10 +64,14 @@ impl Desk {
     /// All calls stop with `stop`.
     ///
     /// # Errors
-    /// One of the authorities is no certificate.
-    pub fn new(settings: &Settings, stop: CancellationToken) -> Result<Self, rustls::Error> {
+    /// TLS is not to be had.
+    pub fn new(settings: &Settings, stop: CancellationToken) -> Result<Self, TlsError> {
+        let tls = match &settings.tls {
+            Some(tls) => tls.clone(),
+            None => Outgoing::open(OutgoingFiles::default())?,
+        };
         Ok(Self {
-            caller: Caller::new(settings.networks.clone(), &settings.authorities)?,
+            caller: Caller::new(settings.networks.clone(), tls),
             flights: Mutex::default(),
             all: Arc::new(Semaphore::new(settings.at_once)),
             hosts: Mutex::default(),

@@ -21,9 +21,9 @@ pub mod sign;
 pub mod step;
 pub mod target;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use crate::tls::Outgoing;
 
 pub use desk::{Desk, Flight};
 pub use networks::{Network, Networks};
@@ -33,8 +33,8 @@ pub use networks::{Network, Networks};
 pub struct Settings {
     /// Who may be called.
     pub networks: Networks,
-    /// Authorities that are trusted beside those of Mozilla.
-    pub authorities: Authorities,
+    /// Whom https callbacks trust and what they show; `None` = Mozilla's authorities, and nothing.
+    pub tls: Option<Outgoing>,
     /// Calls under way at once.
     pub at_once: usize,
     /// Calls to one host under way at once, so that a slow one leaves room for others.
@@ -49,7 +49,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             networks: Networks::default(),
-            authorities: Authorities::default(),
+            tls: None,
             at_once: 64,
             per_host: 4,
             // BOSH's defaults of Diego's BBS: kick_task_interval 30s, expire_completed_task_duration 120s.
@@ -59,16 +59,7 @@ impl Default for Settings {
     }
 }
 
-/// Certificates of authorities.
-#[derive(Clone, Default)]
-pub struct Authorities(pub Vec<CertificateDer<'static>>);
-
-/// Certificates are long, and the configuration is logged.
-impl fmt::Debug for Authorities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} certificates", self.0.len())
-    }
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -12,32 +12,29 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
-};
 
 use super::{
-    Authorities, Networks,
+    Networks,
     call::{Caller, Limits, Message},
     decide::Answer,
     target::Target,
 };
+use crate::tls::{Outgoing, OutgoingFiles};
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     timeout: Duration::from_secs(20),
     redirects: true,
 };
 
-fn here() -> Networks {
+pub(super) fn here() -> Networks {
     Networks {
         loopback: true,
         ..Networks::default()
     }
 }
 
-fn caller(networks: Networks) -> Caller {
-    Caller::new(networks, &Authorities::default()).unwrap()
+pub(super) fn caller(networks: Networks) -> Caller {
+    Caller::new(networks, Outgoing::open(OutgoingFiles::default()).unwrap())
 }
 
 fn message() -> Message {
@@ -50,7 +47,7 @@ fn message() -> Message {
     }
 }
 
-async fn post(caller: &Caller, url: &str, limits: Limits) -> Answer {
+pub(super) async fn post(caller: &Caller, url: &str, limits: Limits) -> Answer {
     caller
         .post(&Target::parse(url).unwrap(), &message(), limits)
         .await
@@ -270,55 +267,4 @@ async fn what_is_no_http_or_breaks_off_is_said_so() {
         words.starts_with("could not look up no-such-name.invalid: "),
         "{words}"
     );
-}
-
-#[tokio::test]
-async fn tls_is_spoken_with_whom_an_authority_vouches_for_and_never_left() {
-    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let certificate = issued.cert.der().clone();
-    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else {
-                continue;
-            };
-            let mut some = [0; 1024];
-            let read = stream.read(&mut some).await.unwrap();
-            let head = String::from_utf8_lossy(&some[..read]).into_owned();
-            let answer = if head.starts_with("POST /down ") {
-                "HTTP/1.1 302 Found\r\nlocation: http://localhost/\r\ncontent-length: 0\r\n\r\n"
-            } else {
-                "HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"
-            };
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            drop(stream.shutdown().await);
-        }
-    });
-    let url = |path: &str| format!("https://localhost:{port}{path}");
-    let trusting = Caller::new(here(), &Authorities(vec![certificate])).unwrap();
-    assert_eq!(
-        post(&trusting, &url("/"), LIMITS).await,
-        Answer::Status(201, None)
-    );
-    assert_eq!(
-        post(&trusting, &url("/down"), LIMITS).await,
-        Answer::Refused("the redirect leads from https to http, which is not followed".into())
-    );
-    let by_address = format!("https://127.0.0.1:{port}/");
-    for (caller, url) in [(caller(here()), url("/")), (trusting, by_address)] {
-        let Answer::Broken(words) = post(&caller, &url, LIMITS).await else {
-            panic!("{url} is not to be trusted");
-        };
-        assert!(words.starts_with("could not agree on TLS with "), "{words}");
-    }
 }

@@ -1,6 +1,7 @@
 //! The end of a Task is told to whom it names.
 
 mod died;
+mod diego;
 mod signed;
 
 use std::{
@@ -324,65 +325,4 @@ async fn an_address_that_may_not_be_called_is_said_so_and_not_called() {
         );
     }
     assert!(receiver.calls().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_diegos_policy_a_task_goes_once_it_was_told() {
-    let world =
-        World::start_with(|setup| setup.engine.callbacks.diego_pass = Duration::from_millis(300)).await;
-    let busy = Receiver::start(|number, _| match number {
-        0..=3 => Reply::Status(503),
-        _ => Reply::Status(500),
-    });
-    let callback = json!({"url": busy.url(), "policy": "Diego", "subject": "a_GUID"});
-    let mut spec = telling("echo out", callback);
-    spec["annotation"] = json!("note");
-    world.task("t", spec).await;
-    world.gone("t").await;
-    let calls = busy.calls();
-    // Three at once; in the next pass one more, and then one that is answered.
-    assert_eq!(calls.len(), 5);
-    assert!(
-        calls[3].at - calls[2].at >= Duration::from_millis(290),
-        "{calls:?}"
-    );
-    for call in &calls {
-        let body = call.json();
-        assert!(
-            body["created_at"].as_i64().unwrap() > 1_700_000_000_000_000_000,
-            "{body}"
-        );
-        let mut expected = json!({
-            "task_guid": "a_GUID", "failed": false, "failure_reason": "", "result": "out\n", "annotation": "note",
-        });
-        expected["created_at"] = body["created_at"].clone();
-        assert_eq!(body, expected);
-        assert_eq!(call.header("webhook-id"), None);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_diegos_policy_a_task_goes_in_the_end_though_nobody_hears() {
-    let world = World::start_with(|setup| {
-        setup.engine.callbacks.diego_pass = Duration::from_millis(200);
-        setup.engine.callbacks.diego_keep = Duration::from_secs(1);
-    })
-    .await;
-    let busy = Receiver::start(|_, _| Reply::Status(504));
-    world
-        .task(
-            "t",
-            telling("true", json!({"url": busy.url(), "policy": "Diego"})),
-        )
-        .await;
-    world.event("t", "CallbackFailed").await;
-    world.gone("t").await;
-    assert!(busy.calls().len() >= 3);
-    let kept = json!({"url": busy.url(), "policy": "Diego", "deleteAfter": false});
-    world.task("kept", telling("true", kept)).await;
-    let message = told(&world, "kept").await.message.unwrap();
-    assert_eq!(
-        message,
-        "given up 1 s after the end of the Task: the answer was 504 Gateway Timeout"
-    );
 }

@@ -1,5 +1,6 @@
 //! What the tests share: a plane as a process of its own, commands against it, and waits with a deadline.
 
+pub mod authority;
 pub mod command;
 pub mod docker;
 pub mod fault;

@@ -72,7 +72,7 @@ async fn nodes(facade: &Facade) -> Result<Vec<Node>, Refusal> {
             }
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
                 if !TOLD.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(message = %status.message, "the facade may not list nodes, so Diego's door has no cells");
+                    tracing::warn!(said = %status.message, "the facade may not list nodes, so Diego's door has no cells");
                 }
                 return Ok(Vec::new());
             }

@@ -2,10 +2,12 @@
 //! end. Nothing runs; the API server is the embedded one.
 
 mod events;
+mod failures;
 mod hostile;
 mod life;
 mod passwords;
 mod reads;
+mod traces;
 
 use std::sync::Arc;
 
@@ -29,7 +31,13 @@ use super::{
     },
 };
 use crate::{
-    facade::{access::Caller, config::Config, server, state::Facade, tests::facade_through},
+    facade::{
+        access::Caller,
+        config::Config,
+        server,
+        state::Facade,
+        tests::{facade_over, line::Line},
+    },
     local::api::ApiServer,
 };
 
@@ -37,7 +45,9 @@ use crate::{
 struct Bbs {
     facade: Facade,
     router: Router,
-    _server: ApiServer,
+    /// From the facade to the API server, but for what fills the views.
+    line: Line,
+    server: ApiServer,
 }
 
 impl Drop for Bbs {
@@ -61,16 +71,14 @@ impl Bbs {
     }
 
     async fn open_for(user: &str, groups: &[&str], settings: Settings) -> Self {
-        let mut bbs = Self::open_through(settings, |client| client).await;
-        bbs.caller(user, groups);
-        bbs
-    }
-
-    /// The door of a facade that reads and writes through another client.
-    async fn open_through(settings: Settings, through: impl Fn(Client) -> Client) -> Self {
         let mut config = Config::default();
         config.dialects.diego = settings;
-        let (facade, server) = facade_through(config, through).await;
+        Self::open_with(user, groups, config).await
+    }
+
+    async fn open_with(user: &str, groups: &[&str], config: Config) -> Self {
+        let line = Line::default();
+        let (facade, server) = facade_over(config, |client| line.over(client)).await;
         let (views, client, shutdown) = (facade.views.clone(), server.client(), facade.shutdown.clone());
         tokio::spawn(async move { views.feed(client, None, shutdown).await });
         facade.views.tasks.wait_until_ready().await;
@@ -78,9 +86,10 @@ impl Bbs {
         let mut bbs = Self {
             router: Router::new(),
             facade,
-            _server: server,
+            line,
+            server,
         };
-        bbs.caller("admin", &["system:masters"]);
+        bbs.caller(user, groups);
         bbs
     }
 

@@ -25,6 +25,7 @@ const REASON: u64 = 11;
 const PENDING: u64 = 1;
 const RUNNING: u64 = 2;
 const COMPLETED: u64 = 3;
+const RESOLVING: u64 = 4;
 
 /// Types of errors.
 const INVALID_REQUEST: u64 = 4;

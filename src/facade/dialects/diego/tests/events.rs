@@ -183,3 +183,92 @@ async fn a_stream_ends_with_the_server() {
     bbs.facade.shutdown.cancel();
     assert_eq!(stream.event().await, None);
 }
+
+/// Writes the status of a Task, as the engine does.
+async fn engine_says(bbs: &Bbs, guid: &str, status: serde_json::Value) {
+    let tasks: kube::Api<crate::crd::Task> = kube::Api::namespaced(bbs.server.client(), "default");
+    let name = crate::facade::dialects::diego::names::object_name(guid);
+    let patch = kube::api::Patch::Merge(serde_json::json!({"status": status}));
+    tasks
+        .patch_status(&name, &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_the_engine_finds_out_is_told_in_the_words_of_convergence() {
+    let bbs = Bbs::open(Settings::default()).await;
+    let mut stream = Stream::open(&bbs, "/v1/events/tasks.r1").await;
+    let ended = |reason: &str| {
+        serde_json::json!({"phase": "Failed", "reason": reason, "message": "in its own words",
+            "finishedAt": "2026-01-01T00:00:00Z", "error": {"code": 14, "message": "in its own words"}})
+    };
+    for guid in ["late", "lost"] {
+        bbs.desire(guid, "d").await.unwrap();
+        stream.one("task_created").await;
+    }
+    engine_says(&bbs, "late", ended("PendingTimedOut")).await;
+    let (before, after) = stream.changed().await;
+    assert_eq!(
+        (
+            before.state(),
+            after.state(),
+            after.failed,
+            after.failure_reason.as_str()
+        ),
+        (
+            State::Pending,
+            State::Completed,
+            true,
+            "not started within time limit"
+        )
+    );
+    let pod = serde_json::json!({"name": "p", "node": "n1"});
+    engine_says(&bbs, "lost", serde_json::json!({"phase": "Running", "pod": pod})).await;
+    let (_, running) = stream.changed().await;
+    assert_eq!(
+        (running.state(), running.cell_id.as_str()),
+        (State::Running, "n1")
+    );
+    engine_says(&bbs, "lost", ended("NodeLost")).await;
+    let (_, after) = stream.changed().await;
+    assert_eq!(
+        (
+            after.state(),
+            after.failure_reason.as_str(),
+            after.cell_id.as_str()
+        ),
+        (
+            State::Completed,
+            "cell disappeared before completion",
+            // The cell is still named, as at the real server.
+            "n1"
+        )
+    );
+    // A callback that is tried makes it Resolving; what is over and gone is told of by its last state.
+    engine_says(
+        &bbs,
+        "lost",
+        serde_json::json!({"callback": {"state": "Delivering", "attempts": 3}}),
+    )
+    .await;
+    let (before, after) = stream.changed().await;
+    assert_eq!(
+        (before.state(), after.state()),
+        (State::Completed, State::Resolving)
+    );
+    let tasks: kube::Api<crate::crd::Task> = kube::Api::namespaced(bbs.server.client(), "default");
+    for (guid, state) in [("late", State::Completed), ("lost", State::Resolving)] {
+        let name = crate::facade::dialects::diego::names::object_name(guid);
+        tasks
+            .delete(&name, &kube::api::DeleteParams::default())
+            .await
+            .unwrap();
+        let removed = stream.one("task_removed").await;
+        assert_eq!(
+            (removed.task_guid.as_str(), removed.state(), removed.failed),
+            (guid, state, true)
+        );
+        assert!(removed.task_definition.is_some());
+    }
+}

@@ -1,6 +1,5 @@
 //! Passwords of registries: where they go, and who reads them.
 
-use axum::http::{Method, StatusCode};
 use k8s_openapi::api::{
     core::v1::Secret,
     rbac::v1::{Role, RoleBinding},
@@ -12,7 +11,10 @@ use kube::{
 use serde_json::json;
 
 use super::{super::names, *};
-use crate::{crd, facade::dialects::diego::Keys};
+use crate::{
+    crd,
+    facade::{dialects::diego::Keys, tests::line::Fault},
+};
 
 fn with_keys(cells: bool) -> Settings {
     Settings {
@@ -195,35 +197,24 @@ async fn a_task_that_was_left_without_its_secret_is_finished_by_who_asks_for_it_
     );
 }
 
-/// An API server that refuses Secrets, as a quota or an admission webhook does.
-fn without_secrets(inner: Client) -> Client {
-    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let inner = inner.clone();
-        async move {
-            if request.method() == Method::POST && request.uri().path().ends_with("/secrets") {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422,
-                    "reason": "Invalid", "message": "no Secrets today"});
-                let mut response =
-                    axum::http::Response::new(kube::client::Body::from(status.to_string().into_bytes()));
-                *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-                return Ok(response);
-            }
-            inner.send(request).await
-        }
-    });
-    Client::new(service, "default")
-}
-
 #[tokio::test]
 async fn a_task_whose_secret_is_refused_is_taken_back() {
-    let bbs = Bbs::open_through(with_keys(false), without_secrets).await;
-    let refused = bbs.desire_bytes("g", &with_password("hush")).await;
-    assert_eq!(
-        refused,
-        Err((ErrorType::InvalidRequest, "no Secrets today".into()))
-    );
-    assert_eq!(
-        bbs.tasks().list(&Default::default()).await.unwrap().items.len(),
-        0
-    );
+    let bbs = Bbs::open(with_keys(false)).await;
+    let desire = async |guid| bbs.desire_bytes(guid, &with_password("hush")).await;
+    // The first asks what the caller may do, the second shows the calls of those that follow.
+    assert_eq!(desire("a").await, Ok(()));
+    bbs.line.mend();
+    assert_eq!(desire("b").await, Ok(()));
+    let calls = bbs.line.calls();
+    let place = calls.iter().position(|call| call == "POST secrets").unwrap();
+    // As a quota or an admission webhook does.
+    bbs.line.fail(place, Fault::Status(422));
+    let refused = Err((ErrorType::InvalidRequest, "on purpose".into()));
+    assert_eq!(desire("c").await, refused);
+    bbs.line.mend();
+    let mut left: Vec<String> = bbs.tasks().list(&Default::default()).await.unwrap().into_iter().map(|task| task.name_any()).collect();
+    left.sort();
+    let mut wanted = ["a", "b"].map(names::object_name);
+    wanted.sort();
+    assert_eq!(left, wanted);
 }
