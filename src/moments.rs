@@ -391,3 +391,57 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::fuzz;
+
+    const ZONES: [&str; 5] = [
+        "UTC",
+        "Europe/Paris",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+    ];
+
+    /// A byte for the zone, four for the time, and the expression.
+    fn cron(bytes: &[u8]) {
+        let [zone, a, b, c, d, text @ ..] = bytes else {
+            return;
+        };
+        let Ok(text) = std::str::from_utf8(text) else {
+            return;
+        };
+        let zone = ZONES[usize::from(*zone) % ZONES.len()];
+        let Ok(moments) = Moments::parse(text, Some(zone)) else {
+            return;
+        };
+        let now = Timestamp::from_second(i64::from(u32::from_be_bytes([*a, *b, *c, *d]))).unwrap();
+        let started = Instant::now();
+        let latest = moments.latest(now);
+        assert!(latest.is_none_or(|latest| latest <= now), "{text} in {zone}");
+        if let Some(next) = moments.after(now) {
+            assert!(next > now, "{text} in {zone}");
+            assert_eq!(moments.from(next), Some(next), "{text} in {zone}");
+            // Where the clock jumps there are exceptions.
+            if zone == "UTC" {
+                let before = next - SignedDuration::from_secs(1);
+                assert_eq!(moments.latest(next), Some(next), "{text}");
+                assert!(
+                    moments.latest(before).is_none_or(|latest| latest <= now),
+                    "{text}"
+                );
+            }
+        }
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "{text} in {zone} took {took:?}");
+    }
+
+    #[test]
+    fn cron_expression() {
+        fuzz::check("cron_expression", cron);
+    }
+}

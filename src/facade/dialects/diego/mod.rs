@@ -31,6 +31,8 @@ mod view;
 mod wire;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use axum::{Router, routing::post};
