@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test e2e cluster-up cluster-down check bench bench-starts bench-cluster image clean
+.PHONY: help build demo test fuzz e2e cluster-up cluster-down check bench bench-starts bench-cluster image clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z0-9-]*\): ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -16,6 +16,9 @@ demo: ## Start a plane on this machine, run an example on it with progress, stop
 test: ## Run all tests
 	@tests/support/tool.sh kubectl >/dev/null; tests/support/tool.sh helm >/dev/null; tests/support/tool.sh schemathesis >/dev/null; tests/support/tool.sh qinling-python >/dev/null
 	@export ERRAND_TEST_ENGINE=1; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --no-fail-fast; else cargo test --no-fail-fast; fi
+
+fuzz: ## Run each fuzz target for ERRAND_FUZZ_SECONDS (60) on inputs that libFuzzer makes
+	@tests/fuzz/run.sh
 
 e2e: ## Start a real Kubernetes on this machine, install the chart, run the cluster tests, take all of it away again
 	@e2e/run.sh

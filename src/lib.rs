@@ -19,6 +19,8 @@ pub mod cli;
 pub mod crd;
 pub mod engine;
 pub mod facade;
+#[cfg(test)]
+mod fuzz;
 pub mod handover;
 pub mod health;
 pub mod livelog;

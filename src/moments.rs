@@ -4,7 +4,7 @@ use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
 };
-use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan as _, Zoned, civil::date, tz::TimeZone};
 
 /// Longest expression, in bytes.
 pub const MAX_CRON: usize = 256;
@@ -31,6 +31,8 @@ pub enum MomentsError {
 pub struct Moments {
     cron: Cron,
     zone: TimeZone,
+    /// No day fits.
+    never: bool,
 }
 
 impl Moments {
@@ -65,15 +67,19 @@ impl Moments {
             .year(Year::Disallowed)
             .build();
         let cron = parser.parse(text).map_err(|error| refused(&error.to_string()))?;
+        let never = is_never(&parser, text);
         let zone = match zone {
             None => TimeZone::UTC,
             Some(name) => zone_of(name).ok_or_else(|| MomentsError::Zone(name.to_owned()))?,
         };
-        Ok(Self { cron, zone })
+        Ok(Self { cron, zone, never })
     }
 
     /// The first moment after `time`; `None` where none comes.
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
+        if self.never {
+            return None;
+        }
         let mut from = time;
         // The search is by the second and by the wall clock, so that where the clock is put back it may answer with a
         // moment that lies behind.
@@ -104,6 +110,9 @@ impl Moments {
     /// The last moment at or before `time`, as far as the search finds it: a moment right after a gap of the clock it
     /// passes over.
     pub fn latest(&self, time: Timestamp) -> Option<Timestamp> {
+        if self.never {
+            return None;
+        }
         let found = self.cron.find_previous_occurrence(&self.local(time), true).ok()?;
         Some(found.timestamp()).filter(|found| *found <= time)
     }
@@ -111,6 +120,24 @@ impl Moments {
     fn local(&self, time: Timestamp) -> Zoned {
         time.to_zoned(self.zone.clone())
     }
+}
+
+/// True where no day of 28 years fits, after which a calendar without a century in it begins anew. The search would go
+/// on for thousands of years.
+fn is_never(parser: &CronParser, text: &str) -> bool {
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let [_, _, day, month, weekday] = fields[..] else {
+        // A nickname.
+        return false;
+    };
+    let Ok(midnights) = parser.parse(&format!("0 0 {day} {month} {weekday}")) else {
+        return false;
+    };
+    let mut days = date(2000, 1, 1).series(1.day()).take(28 * 366);
+    !days.any(|day| {
+        let midnight = day.to_zoned(TimeZone::UTC).ok();
+        midnight.is_some_and(|midnight| midnights.is_time_matching(&midnight).unwrap_or(true))
+    })
 }
 
 fn zone_of(name: &str) -> Option<TimeZone> {
@@ -251,9 +278,15 @@ mod tests {
 
     #[test]
     fn what_never_comes_is_found_out_in_short_time() {
-        for cron in ["0 0 30 2 *", "0 0 31 2,4,6,9,11 *", "59 23 31 4 *"] {
+        for cron in [
+            "0 0 30 2 *",
+            "0 0 31 2,4,6,9,11 *",
+            "59 23 31 4 *",
+            "* * 30,31 FEB ?",
+        ] {
             let (started, never) = (Instant::now(), moments(cron, "Europe/Paris"));
             let now = at("2026-01-01T00:00:00Z");
+            assert!(never.never, "{cron}");
             assert_eq!((never.after(now), never.latest(now)), (None, None), "{cron}");
             assert!(
                 started.elapsed() < Duration::from_secs(5),
@@ -261,6 +294,20 @@ mod tests {
                 started.elapsed()
             );
         }
+    }
+
+    #[test]
+    fn what_comes_seldom_comes() {
+        // The fifth Sunday of a February that has one.
+        after(
+            "0 0 * 2 SUN#5",
+            "UTC",
+            &[
+                "2026-01-01T00:00:00Z",
+                "2032-02-29T00:00:00Z",
+                "2060-02-29T00:00:00Z",
+            ],
+        );
     }
 
     #[test]
@@ -342,5 +389,59 @@ mod tests {
             }
             prop_assert!(started.elapsed() < Duration::from_secs(5), "{fields:?} took {:?}", started.elapsed());
         }
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::fuzz;
+
+    const ZONES: [&str; 5] = [
+        "UTC",
+        "Europe/Paris",
+        "America/New_York",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+    ];
+
+    /// A byte for the zone, four for the time, and the expression.
+    fn cron(bytes: &[u8]) {
+        let [zone, a, b, c, d, text @ ..] = bytes else {
+            return;
+        };
+        let Ok(text) = std::str::from_utf8(text) else {
+            return;
+        };
+        let zone = ZONES[usize::from(*zone) % ZONES.len()];
+        let Ok(moments) = Moments::parse(text, Some(zone)) else {
+            return;
+        };
+        let now = Timestamp::from_second(i64::from(u32::from_be_bytes([*a, *b, *c, *d]))).unwrap();
+        let started = Instant::now();
+        let latest = moments.latest(now);
+        assert!(latest.is_none_or(|latest| latest <= now), "{text} in {zone}");
+        if let Some(next) = moments.after(now) {
+            assert!(next > now, "{text} in {zone}");
+            assert_eq!(moments.from(next), Some(next), "{text} in {zone}");
+            // Where the clock jumps there are exceptions.
+            if zone == "UTC" {
+                let before = next - SignedDuration::from_secs(1);
+                assert_eq!(moments.latest(next), Some(next), "{text}");
+                assert!(
+                    moments.latest(before).is_none_or(|latest| latest <= now),
+                    "{text}"
+                );
+            }
+        }
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "{text} in {zone} took {took:?}");
+    }
+
+    #[test]
+    fn cron_expression() {
+        fuzz::check("cron_expression", cron);
     }
 }

@@ -144,3 +144,57 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use crate::fuzz;
+
+    /// Held against numbers with a floating point, which come near enough.
+    fn amount(bytes: &[u8]) {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return;
+        };
+        let Ok(thousandths) = milli(text) else {
+            return;
+        };
+        let digits = text.find(|c: char| !c.is_ascii_digit() && !".+-".contains(c));
+        let (number, suffix) = text.split_at(digits.unwrap_or(text.len()));
+        let factor = match suffix {
+            "" => 1.0,
+            "n" => 1e-9,
+            "u" => 1e-6,
+            "m" => 1e-3,
+            "k" => 1e3,
+            _ => match suffix[1..].parse() {
+                Ok(exponent) => 10_f64.powi(exponent),
+                Err(_) => {
+                    let power = 1 + "KMGTPE".find(&suffix[..1]).unwrap() as i32;
+                    let base: f64 = if suffix.ends_with('i') { 1024.0 } else { 1000.0 };
+                    base.powi(power)
+                }
+            },
+        };
+        let near = match number.parse::<f64>().unwrap() {
+            0.0 => 0.0,
+            number => (number * factor * 1000.0).clamp(i64::MIN as f64, i64::MAX as f64),
+        };
+        // Rounded up to the next whole one, away from nothing.
+        let off = thousandths.unsigned_abs() as f64 - near.abs();
+        assert!(
+            off >= -1e-9 * near.abs() && off <= 1.0 + 1e-9 * near.abs(),
+            "{text}: {thousandths}"
+        );
+        assert!(
+            near == 0.0 || (near < 0.0) == (thousandths < 0),
+            "{text}: {thousandths}"
+        );
+        let whole = i128::from(units(text).unwrap()) * 1000 - i128::from(thousandths);
+        assert!((0..1000).contains(&whole), "{text}");
+    }
+
+    #[test]
+    fn quantity() {
+        fuzz::check("quantity", amount);
+    }
+}

@@ -5,6 +5,8 @@
 //! program carries out as [`step`]. Texts and rules are those of Diego (`executor/depot/steps`).
 
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod machine;
 mod oom;

@@ -12,6 +12,9 @@ pub struct Malformed;
 
 /// Wire type of strings, bytes and messages.
 const LENGTH: u64 = 2;
+/// Wire types of what is around a group.
+const GROUP: u64 = 3;
+const GROUP_END: u64 = 4;
 /// Highest number of a field.
 const MAX_NUMBER: u64 = (1 << 29) - 1;
 
@@ -22,7 +25,7 @@ pub struct Field<'a> {
     pub number: u32,
     /// Tag, length and content.
     pub raw: &'a [u8],
-    /// The content of strings, bytes and messages; `None` for numbers.
+    /// The content of strings, bytes and messages; `None` for numbers and groups.
     pub content: Option<&'a [u8]>,
 }
 
@@ -54,27 +57,60 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The first field and what follows it. Groups, which no message of this API has, are not read.
+/// The first field and what follows it.
 fn take(whole: &[u8]) -> Option<(Field<'_>, &[u8])> {
-    let (tag, rest) = varint(whole)?;
+    let (number, kind, rest) = tag(whole)?;
+    let (content, rest) = match kind {
+        GROUP => (None, past_group(number, rest)?),
+        _ => past(kind, rest)?,
+    };
+    let raw = whole.get(..whole.len() - rest.len())?;
+    Some((Field { number, raw, content }, rest))
+}
+
+/// The number and wire type of a field, and what follows them.
+fn tag(bytes: &[u8]) -> Option<(u32, u64, &[u8])> {
+    let (tag, rest) = varint(bytes)?;
     let number = tag >> 3;
     if number == 0 || number > MAX_NUMBER {
         return None;
     }
-    let (content, rest) = match tag & 7 {
-        0 => (None, varint(rest)?.1),
-        1 => (None, rest.get(8..)?),
+    Some((u32::try_from(number).ok()?, tag & 7, rest))
+}
+
+/// The content of a field that is no group, where it is one of bytes, and what follows it.
+fn past(kind: u64, bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    Some(match kind {
+        0 => (None, varint(bytes)?.1),
+        1 => (None, bytes.get(8..)?),
         LENGTH => {
-            let (length, rest) = varint(rest)?;
+            let (length, rest) = varint(bytes)?;
             let length = usize::try_from(length).ok()?;
             (Some(rest.get(..length)?), rest.get(length..)?)
         }
-        5 => (None, rest.get(4..)?),
+        5 => (None, bytes.get(4..)?),
         _ => return None,
-    };
-    let raw = whole.get(..whole.len() - rest.len())?;
-    let number = u32::try_from(number).ok()?;
-    Some((Field { number, raw, content }, rest))
+    })
+}
+
+/// What follows the end of a group with this number. No message of this API has groups, so they are only passed over.
+fn past_group(number: u32, mut rest: &[u8]) -> Option<&[u8]> {
+    let mut open = vec![number];
+    while let Some(innermost) = open.last().copied() {
+        let (number, kind, content) = tag(rest)?;
+        rest = match kind {
+            GROUP => {
+                open.push(number);
+                content
+            }
+            GROUP_END if number == innermost => {
+                open.pop();
+                content
+            }
+            kind => past(kind, content)?.1,
+        };
+    }
+    Some(rest)
 }
 
 /// A number of at most ten bytes and 64 bits.
@@ -153,6 +189,8 @@ mod tests {
             0x11, 1, 2, 3, 4, 5, 6, 7, 8, // 2: fixed64
             0x1a, 0x02, b'h', b'i', // 3: bytes
             0x25, 1, 2, 3, 4, // 4: fixed32
+            0x33, 0x08, 0x01, 0x3b, 0x2a, 0x00, 0x3c,
+            0x34, // 6: a group with a number, and in group 7 no bytes
             0xfa, 0xff, 0xff, 0xff, 0x0f, 0x00, // the highest number: empty bytes
         ];
         let fields: Vec<_> = split(&message)
@@ -163,6 +201,7 @@ mod tests {
             Ok((2, None)),
             Ok((3, Some(b"hi".as_slice()))),
             Ok((4, None)),
+            Ok((6, None)),
             Ok((MAX_NUMBER as u32, Some([].as_slice()))),
         ];
         assert_eq!(fields, wanted);
@@ -177,7 +216,9 @@ mod tests {
             &[0x0a, 0x05, 1],                                                    // shorter than it says
             &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], // longer than memory
             &[0x00, 0x01],                                                       // field 0
-            &[0x0b, 0x0c],                                                       // a group
+            &[0x0b, 0x08, 0x01],                                                 // a group without end
+            &[0x0b, 0x13, 0x0c, 0x14],                                           // groups that end crosswise
+            &[0x0c],                                                             // the end of no group
             &[0x0e, 0x00],                                                       // wire type 6
             &[0x80; 11],                                                         // a number without end
             &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], // 65 bits

@@ -34,6 +34,13 @@ use crate::{
 /// How often a change is tried that others come before. Of those who try at once, one gets through each time.
 const TRIES: u16 = 64;
 
+/// What is needed to say what is to become of a task.
+const CHANGE: (Verb, Resource) = (Verb::Patch, Resource::Tasks);
+/// To have it gone.
+const DELETE: (Verb, Resource) = (Verb::Delete, Resource::Tasks);
+/// To tell how the work goes, as cells do.
+const REPORT: (Verb, Resource) = (Verb::Patch, Resource::TaskStatus);
+
 /// `tasks/cancel`
 pub async fn cancel(
     State(facade): State<Facade>,
@@ -41,13 +48,7 @@ pub async fn cancel(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(
-        &facade,
-        &caller,
-        (Verb::Patch, Resource::Tasks),
-        &request.task_guid,
-    )
-    .await?;
+    let found = Found::task(&facade, &caller, CHANGE, &request.task_guid).await?;
     found
         .write(|task| Ok((Some(transit::cancel(task, now())?), Done)))
         .await
@@ -60,13 +61,7 @@ pub async fn resolving(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(
-        &facade,
-        &caller,
-        (Verb::Patch, Resource::Tasks),
-        &request.task_guid,
-    )
-    .await?;
+    let found = Found::task(&facade, &caller, CHANGE, &request.task_guid).await?;
     found
         .write(|task| Ok((Some(transit::resolving(task, now())?), Done)))
         .await
@@ -79,19 +74,10 @@ pub async fn delete(
     Sent(request): Sent<TaskGuidRequest>,
 ) -> Result<Done, Failure> {
     validate::named(&request)?;
-    let found = Found::task(
-        &facade,
-        &caller,
-        (Verb::Delete, Resource::Tasks),
-        &request.task_guid,
-    )
-    .await?;
+    let found = Found::task(&facade, &caller, DELETE, &request.task_guid).await?;
     found.delete(transit::delete).await?;
     Ok(Done)
 }
-
-/// What cells do: they tell how the work goes.
-const REPORT: (Verb, Resource) = (Verb::Patch, Resource::TaskStatus);
 
 /// `tasks/start`
 pub async fn start(

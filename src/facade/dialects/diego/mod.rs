@@ -35,6 +35,8 @@ mod view;
 mod wire;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use axum::{Router, routing::post};

@@ -8,27 +8,30 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    failure::{Refused, not_allowed},
+    change::changed,
+    failure::Refused,
     fields::Fields,
     filters::Filters,
     find, jobs, map,
-    scope::{Scope, scope},
+    scope::{home, listed},
     uses,
 };
 use crate::{
     crd::{Alias, Function},
     facade::{
-        access::{Caller, Resource, Verb},
-        edits::edit,
+        access::{Resource, Verb},
         extract::{Asker, PathOf, Payload, QueryOf},
         refusal::Refusal,
         state::Facade,
-        views::{Facet, Key},
+        views::Facet,
     },
 };
 
 /// Most aliases of a function.
 const MOST: usize = 100;
+
+const KNOWN: [&str; 4] = ["name", "function_id", "function_version", "description"];
+const READ_ONLY: [&str; 4] = ["id", "project_id", "created_at", "updated_at"];
 
 /// An alias.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -102,18 +105,9 @@ fn named(facade: &Facade, namespace: &str, name: &str) -> Option<(Arc<Function>,
     })
 }
 
-async fn may(facade: &Facade, caller: &Caller, verb: Verb) -> Result<String, Refusal> {
-    let namespace = facade.access.home(caller).await?;
-    let allowed = facade
-        .authorize(caller, verb, Resource::Functions, &namespace, None)
-        .await;
-    allowed.map_err(not_allowed)?;
-    Ok(namespace)
-}
-
 /// Puts an alias on a Function.
 async fn put(facade: &Facade, function: &Function, alias: &Alias) -> Result<Shown, Refusal> {
-    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
+    let written = changed(facade, &facade.views.functions, function, |function| {
         let id = map::id(function);
         let aliases = &mut function.spec.aliases;
         aliases.retain(|known| known.name != alias.name);
@@ -129,19 +123,16 @@ async fn put(facade: &Facade, function: &Function, alias: &Alias) -> Result<Show
         aliases.push(alias.clone());
         Ok(())
     });
-    let written = written.await?;
-    facade.views.functions.seen(&written).await;
-    Ok(show(&written, alias))
+    Ok(show(&written.await?, alias))
 }
 
 /// Takes an alias off a Function.
 async fn take(facade: &Facade, function: &Function, name: &str) -> Result<(), Refusal> {
-    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
+    let written = changed(facade, &facade.views.functions, function, |function| {
         function.spec.aliases.retain(|alias| alias.name != name);
         Ok(())
     });
-    facade.views.functions.seen(&written.await?).await;
-    Ok(())
+    written.await.map(drop)
 }
 
 fn duplicate(what: &str) -> Refusal {
@@ -160,8 +151,7 @@ pub async fn create(
     Asker(caller): Asker,
     Payload(body): Payload,
 ) -> Result<(StatusCode, Json<Shown>), Refusal> {
-    let known = ["name", "function_id", "function_version", "description"];
-    let fields = Fields::read(&body, &known, &["id", "project_id", "created_at", "updated_at"])?;
+    let fields = Fields::read(&body, &KNOWN, &READ_ONLY)?;
     let missing = |name: &str| {
         let sentence = format!("Required param is missing. Required: {{'{name}'}}");
         Refusal::Invalid(sentence)
@@ -173,7 +163,7 @@ pub async fn create(
         description: fields.short_text("description", 4096)?,
     };
     let id = fields.id("function_id")?.ok_or_else(|| missing("function_id"))?;
-    let namespace = may(&facade, &caller, Verb::Update).await?;
+    let namespace = home(&facade, &caller, &[(Verb::Update, Resource::Functions)]).await?;
     let function = find::function_in(&facade, &namespace, &id).await?;
     if named(&facade, &namespace, &alias.name).is_some() {
         return Err(duplicate(&format!("['name'] {}", alias.name)));
@@ -198,15 +188,13 @@ pub async fn list(
     QueryOf(query): QueryOf<BTreeMap<String, String>>,
 ) -> Result<Json<Aliases>, Refusal> {
     let filters = Filters::read(query, &["project_id"])?;
-    let functions = match scope(&facade, &caller, Resource::Functions, &filters).await? {
-        Scope::All => facade.views.functions.read(|table| table.all()),
-        Scope::One(namespace) => facade.views.functions.by_facet(&Facet::Namespace(namespace)),
-    };
+    let view = (&facade.views.functions, Resource::Functions);
+    let functions = listed(&facade, &caller, view, &filters).await?;
     let aliases = functions
         .iter()
         .flat_map(|function| function.spec.aliases.iter().map(|alias| show(function, alias)));
     let mut function_aliases: Vec<Shown> = aliases
-        .filter(|alias| filters.admit(|field| (field == "project_id").then_some(alias.project_id.as_str())))
+        .filter(|alias| filters.admit_project(&alias.project_id))
         .collect();
     function_aliases.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Json(Aliases { function_aliases }))
@@ -224,7 +212,7 @@ pub async fn get(
     Asker(caller): Asker,
     PathOf(name): PathOf<String>,
 ) -> Result<Json<Shown>, Refusal> {
-    let namespace = may(&facade, &caller, Verb::Get).await?;
+    let namespace = home(&facade, &caller, &[(Verb::Get, Resource::Functions)]).await?;
     let (function, alias) = named(&facade, &namespace, &name).ok_or_else(|| none(&name))?;
     Ok(Json(show(&function, &alias)))
 }
@@ -245,9 +233,8 @@ pub async fn change(
     PathOf(name): PathOf<String>,
     Payload(body): Payload,
 ) -> Result<Json<Shown>, Refusal> {
-    let known = ["name", "function_id", "function_version", "description"];
-    let fields = Fields::read(&body, &known, &["id", "project_id", "created_at", "updated_at"])?;
-    let namespace = may(&facade, &caller, Verb::Update).await?;
+    let fields = Fields::read(&body, &KNOWN, &READ_ONLY)?;
+    let namespace = home(&facade, &caller, &[(Verb::Update, Resource::Functions)]).await?;
     let (old, alias) = named(&facade, &namespace, &name).ok_or_else(|| none(&name))?;
     let changed = Alias {
         name,
@@ -287,7 +274,7 @@ pub async fn delete(
     Asker(caller): Asker,
     PathOf(name): PathOf<String>,
 ) -> Result<StatusCode, Refusal> {
-    let namespace = may(&facade, &caller, Verb::Update).await?;
+    let namespace = home(&facade, &caller, &[(Verb::Update, Resource::Functions)]).await?;
     let (function, _) = named(&facade, &namespace, &name).ok_or_else(|| none(&name))?;
     if !uses::jobs_of_alias(&facade, &namespace, &name).is_empty() {
         return Err(uses::still_used("function alias", "running job(s)"));

@@ -17,13 +17,13 @@ use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use super::{
-    failure::{Refused, fault, not_allowed},
+    failure::{Refused, fault},
     fields::{self, Fields},
     filters::Filters,
     find, inputs,
     map::{self, Extra},
     package::is_image,
-    scope::{Scope, scope},
+    scope::{home, listed},
     target::{Target, resolve},
     wire::{Execution, Executions},
 };
@@ -34,7 +34,7 @@ use crate::{
         extract::{Asker, PathOf, Payload, QueryOf, text},
         refusal::Refusal,
         state::{Facade, is_over},
-        views::{Facet, Key},
+        views::Key,
     },
 };
 
@@ -74,11 +74,7 @@ pub async fn create(
     Payload(body): Payload,
 ) -> Result<(StatusCode, Json<Execution>), Refusal> {
     let order = Order::read(&body)?;
-    let namespace = facade.access.home(&caller).await?;
-    facade
-        .authorize(&caller, Verb::Create, Resource::Tasks, &namespace, None)
-        .await
-        .map_err(not_allowed)?;
+    let namespace = home(&facade, &caller, &[(Verb::Create, Resource::Tasks)]).await?;
     let (function, version) = resolve(&facade, &namespace, &order.target).await?;
     let task = order.task(&function, version, &caller.user);
     let made = submit(&facade, &task).await?;
@@ -173,13 +169,9 @@ pub async fn list(
     QueryOf(query): QueryOf<BTreeMap<String, String>>,
 ) -> Result<Json<Executions>, Refusal> {
     let filters = Filters::read(query, &FILTERS)?;
-    let seen = scope(&facade, &caller, Resource::Tasks, &filters).await?;
-    let tasks = match seen {
-        Scope::All => facade.views.tasks.read(|table| table.all()),
-        Scope::One(namespace) => facade.views.tasks.by_facet(&Facet::Namespace(namespace)),
-    };
-    let admitted = tasks.into_iter().filter(|task| admit(&facade, &filters, task));
-    let mut whole = whole(&facade, admitted.collect()).await?;
+    let mut admitted = listed(&facade, &caller, (&facade.views.tasks, Resource::Tasks), &filters).await?;
+    admitted.retain(|task| admit(&facade, &filters, task));
+    let mut whole = whole(&facade, admitted).await?;
     whole.sort_by_cached_key(|task| (task.creation_timestamp(), map::id(task)));
     let executions = whole.iter().map(|task| show(&facade, task)).collect();
     Ok(Json(Executions { executions }))
@@ -257,10 +249,8 @@ pub async fn delete(
     let id = fields::id("id", &id)?;
     let task = find::task(&facade, &caller, Verb::Delete, &id).await?;
     let key = Key::of(task.as_ref());
-    let mut follower = facade.views.tasks.follow(&key);
     facade.objects.delete::<Task>(&key).await?;
-    // So that who reads next finds none.
-    let _ = tokio::time::timeout(Duration::from_secs(2), follower.wait_for(Option::is_none)).await;
+    facade.views.tasks.gone(&task).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

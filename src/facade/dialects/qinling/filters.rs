@@ -72,6 +72,11 @@ impl Filters {
             .map(|condition| condition.value.as_str())
     }
 
+    /// Whether all conditions hold for an object of this namespace, where only that is asked for.
+    pub fn admit_project(&self, namespace: &str) -> bool {
+        self.admit(|field| (field == "project_id").then_some(namespace))
+    }
+
     /// Whether all conditions hold for what `value` says of each field. A field without a value fulfils none, as in SQL.
     pub fn admit<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.conditions

@@ -24,10 +24,7 @@ use crate::{
 pub async fn task(facade: &Facade, caller: &Caller, verb: Verb, id: &str) -> Result<Arc<Task>, Refusal> {
     let none = || Refusal::NotFound(format!("Execution not found [id={id}]"));
     let namespace = facade.access.home(caller).await?;
-    let seen = by_id(&facade.views.tasks, &namespace, id);
-    let key = seen
-        .as_ref()
-        .map_or_else(|| Key::new(&namespace, id), |task| Key::of(task.as_ref()));
+    let (key, seen) = known(&facade.views.tasks, &namespace, id);
     let allowed = facade.authorize(caller, verb, Resource::Tasks, &key.namespace, Some(&key.name));
     allowed.await.map_err(|refusal| hidden(refusal, none))?;
     match seen {
@@ -46,10 +43,7 @@ pub async fn function(
 ) -> Result<Arc<Function>, Refusal> {
     let namespace = facade.access.home(caller).await?;
     let none = || Refusal::NotFound(format!("Function not found [id={id}]"));
-    let seen = by_id(&facade.views.functions, &namespace, id);
-    let key = seen
-        .as_ref()
-        .map_or_else(|| Key::new(&namespace, id), |function| Key::of(function.as_ref()));
+    let (key, seen) = known(&facade.views.functions, &namespace, id);
     let allowed = facade.authorize(caller, verb, Resource::Functions, &key.namespace, Some(&key.name));
     let read = matches!(verb, Verb::Get) || key.namespace != namespace;
     allowed.await.map_err(|refusal| {
@@ -74,10 +68,7 @@ pub async fn schedule(
 ) -> Result<Arc<Schedule>, Refusal> {
     let none = || Refusal::NotFound(format!("Job not found [id={id}]"));
     let namespace = facade.access.home(caller).await?;
-    let seen = by_id(&facade.views.schedules, &namespace, id);
-    let key = seen
-        .as_ref()
-        .map_or_else(|| Key::new(&namespace, id), |schedule| Key::of(schedule.as_ref()));
+    let (key, seen) = known(&facade.views.schedules, &namespace, id);
     let allowed = facade.authorize(caller, verb, Resource::Schedules, &key.namespace, Some(&key.name));
     allowed.await.map_err(|refusal| hidden(refusal, none))?;
     match seen {
@@ -89,7 +80,7 @@ pub async fn schedule(
 
 /// The Function with this id in this namespace, whose right is asked for elsewhere.
 pub async fn function_in(facade: &Facade, namespace: &str, id: &str) -> Result<Arc<Function>, Refusal> {
-    let seen = by_id(&facade.views.functions, namespace, id);
+    let (_, seen) = known(&facade.views.functions, namespace, id);
     if let Some(function) = seen.filter(|function| function.namespace().as_deref() == Some(namespace)) {
         return Ok(function);
     }
@@ -116,10 +107,14 @@ pub fn id_of(facade: &Facade, namespace: String, function: &FunctionRef) -> Opti
         .map(|function| map::id(function.as_ref()))
 }
 
-fn by_id<K: Faceted + Clone>(view: &View<K>, namespace: &str, id: &str) -> Option<Arc<K>> {
-    view.read(|table| {
-        let own = table.get(&Key::new(namespace, id));
-        own.or_else(|| table.by_uid(id))
+/// The object with this id as the view knows it, and its key, or the one that it has if it is new and the caller's own.
+fn known<K: Faceted + Clone>(view: &View<K>, namespace: &str, id: &str) -> (Key, Option<Arc<K>>) {
+    let own = Key::new(namespace, id);
+    let seen = view.read(|table| {
+        table
+            .get(&own)
+            .or_else(|| table.by_uid(id))
             .or_else(|| table.named(id).into_iter().next())
-    })
+    });
+    (seen.as_deref().map_or(own, Key::of), seen)
 }

@@ -13,7 +13,8 @@ use kube::ResourceExt as _;
 use uuid::Uuid;
 
 use super::{
-    failure::{Refused, fault, not_allowed},
+    change::changed,
+    failure::{Refused, fault},
     fields::{self, Fields},
     filters::Filters,
     find,
@@ -21,7 +22,7 @@ use super::{
     map,
     package::{self, Settings, Stored},
     runtimes,
-    scope::{Scope, scope},
+    scope::{home, listed},
     sheet::{self, Code, Words},
     uses,
     versions::{self, latest},
@@ -31,7 +32,6 @@ use crate::{
     crd::{Container, Function, FunctionSpec, Phase, ResultSource, ResultSpec, Task},
     facade::{
         access::{Resource, Verb},
-        edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf},
         refusal::Refusal,
         state::{Facade, phase},
@@ -56,11 +56,7 @@ pub async fn create(
     Asker(caller): Asker,
     form: Form,
 ) -> Result<(StatusCode, Json<wire::Function>), Refusal> {
-    let namespace = facade.access.home(&caller).await?;
-    facade
-        .authorize(&caller, Verb::Create, Resource::Functions, &namespace, None)
-        .await
-        .map_err(not_allowed)?;
+    let namespace = home(&facade, &caller, &[(Verb::Create, Resource::Functions)]).await?;
     let missing = || Refusal::Invalid("Required param is missing. Required: {'code'}".to_owned());
     let code = Code::read(form.text("code").ok_or_else(missing)?)?;
     let words = Words::read(&form)?;
@@ -146,17 +142,9 @@ pub async fn list(
     QueryOf(query): QueryOf<BTreeMap<String, String>>,
 ) -> Result<Json<wire::Functions>, Refusal> {
     let filters = Filters::read(query, &["project_id"])?;
-    let seen = match scope(&facade, &caller, Resource::Functions, &filters).await? {
-        Scope::All => facade.views.functions.read(|table| table.all()),
-        Scope::One(namespace) => facade.views.functions.by_facet(&Facet::Namespace(namespace)),
-    };
-    let admitted = seen.into_iter().filter(|function| {
-        filters.admit(|field| {
-            let namespace = function.metadata.namespace.as_deref();
-            namespace.filter(|_| field == "project_id")
-        })
-    });
-    let admitted: Vec<_> = admitted.collect();
+    let view = (&facade.views.functions, Resource::Functions);
+    let mut admitted = listed(&facade, &caller, view, &filters).await?;
+    admitted.retain(|function| filters.admit_project(&function.namespace().unwrap_or_default()));
     let newest = versions::newest(&facade, &admitted).await?;
     let listed = admitted.iter().map(|function| {
         let version = function.uid().and_then(|uid| newest.get(&uid).copied());
@@ -261,12 +249,11 @@ pub async fn change(
         let bytes = form.package.as_deref().unwrap_or_default();
         package::store(&facade, &function, stored, bytes).await?;
     }
-    let written = edit::<Refusal, Function>(&facade, Key::of(function.as_ref()), |function| {
+    let written = changed(&facade, &facade.views.functions, &function, |function| {
         apply(function, &words, package.as_ref());
         Ok(())
     });
     let written = written.await?;
-    facade.views.functions.seen(&written).await;
     let before = settings
         .filter(|_| package.is_some())
         .and_then(|old| old.previous);
@@ -341,10 +328,8 @@ pub async fn delete(
     let function = find::function(&facade, &caller, Verb::Delete, &id).await?;
     uses::refuse_used(&facade, &function)?;
     let key = Key::of(function.as_ref());
-    let mut follower = facade.views.functions.follow(&key);
     facade.objects.delete::<Function>(&key).await?;
-    let gone = follower.wait_for(Option::is_none);
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), gone).await;
+    facade.views.functions.gone(&function).await;
     Ok(StatusCode::NO_CONTENT)
 }
 

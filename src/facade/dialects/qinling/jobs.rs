@@ -11,30 +11,37 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
-    failure::{Refused, not_allowed},
+    change::changed,
+    failure::Refused,
     fields::{self, Fields},
     filters::Filters,
     find,
     job::{self, Change, Shown, Times, Work},
     package::is_image,
-    scope::{Scope, scope},
+    scope::{home, listed},
     target::{Target, resolve},
     uses,
 };
 use crate::{
     crd::{Function, FunctionRef, Schedule},
     facade::{
-        access::{Caller, Resource, Verb},
+        access::{Resource, Verb},
         edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf},
         refusal::Refusal,
         state::Facade,
-        views::{Facet, Key},
+        views::Key,
     },
 };
 
 /// How long an answer waits for the controller to have seen a Schedule, so that it tells the next time.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// Who makes a job makes executions.
+const RIGHTS: [(Verb, Resource); 2] = [
+    (Verb::Create, Resource::Tasks),
+    (Verb::Create, Resource::Schedules),
+];
 
 const KNOWN: [&str; 11] = [
     "id",
@@ -99,7 +106,7 @@ pub async fn create(
     let target = Target::read(&fields)?;
     let times = Times::read(&fields, Timestamp::now())?;
     let (name, input) = (fields.short_text("name", 256)?, fields.text("function_input")?);
-    let namespace = may_run(&facade, &caller).await?;
+    let namespace = home(&facade, &caller, &RIGHTS).await?;
     let (function, version) = resolve(&facade, &namespace, &target).await?;
     let work = Work {
         name,
@@ -125,16 +132,6 @@ fn reference(name: String, version: i64) -> FunctionRef {
     }
 }
 
-/// Who makes a job makes executions.
-async fn may_run(facade: &Facade, caller: &Caller) -> Result<String, Refusal> {
-    let namespace = facade.access.home(caller).await?;
-    for resource in [Resource::Tasks, Resource::Schedules] {
-        let allowed = facade.authorize(caller, Verb::Create, resource, &namespace, None);
-        allowed.await.map_err(not_allowed)?;
-    }
-    Ok(namespace)
-}
-
 /// Jobs
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "qinling", operation_id = "qinlingListJobs",
@@ -151,13 +148,11 @@ pub async fn list(
     QueryOf(query): QueryOf<BTreeMap<String, String>>,
 ) -> Result<Json<Jobs>, Refusal> {
     let filters = Filters::read(query, &["project_id"])?;
-    let seen = match scope(&facade, &caller, Resource::Schedules, &filters).await? {
-        Scope::All => facade.views.schedules.read(|table| table.all()),
-        Scope::One(namespace) => facade.views.schedules.by_facet(&Facet::Namespace(namespace)),
-    };
+    let view = (&facade.views.schedules, Resource::Schedules);
+    let seen = listed(&facade, &caller, view, &filters).await?;
     let shown = seen.iter().map(|schedule| show(&facade, schedule));
     let mut jobs: Vec<Shown> = shown
-        .filter(|job| filters.admit(|field| (field == "project_id").then_some(job.project_id.as_str())))
+        .filter(|job| filters.admit_project(&job.project_id))
         .collect();
     jobs.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
     Ok(Json(Jobs { jobs }))
@@ -232,10 +227,8 @@ pub async fn delete(
     let id = fields::id("id", &id)?;
     let schedule = find::schedule(&facade, &caller, Verb::Delete, &id).await?;
     let key = Key::of(schedule.as_ref());
-    let mut follower = facade.views.schedules.follow(&key);
     facade.objects.delete_alone::<Schedule>(&key).await?;
-    // So that who reads next finds none.
-    let _ = tokio::time::timeout(SETTLED, follower.wait_for(Option::is_none)).await;
+    facade.views.schedules.gone(&schedule).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -252,12 +245,11 @@ pub async fn follow(
 ) -> Result<(), Refusal> {
     let function = reference(function.to_owned(), version);
     for schedule in uses::jobs_of_alias(facade, namespace, alias) {
-        let key = Key::of(schedule.as_ref());
-        let turned = edit::<Refusal, Schedule>(facade, key, |schedule| {
+        let turned = changed(facade, &facade.views.schedules, &schedule, |schedule| {
             job::turn(schedule, &function);
             Ok(())
         });
-        facade.views.schedules.seen(&turned.await?).await;
+        turned.await?;
     }
     Ok(())
 }

@@ -7,10 +7,11 @@
 //! - [`versions`]: packages that are kept. [`aliases`]: names for them. [`target`]: what is to be run.
 //! - [`jobs`]: Schedules. [`job`]: Schedules in the words of this API.
 //! - [`webhooks`]: calls without a token. [`uses`]: what stands for a function.
-//! - [`fields`], [`filters`], [`scope`], [`find`], [`spaced`], [`wire`], [`failure`]: bodies, queries, namespaces, ids,
-//!   JSON, shapes and errors. [`root`]: versions of the API.
+//! - [`fields`], [`filters`], [`scope`], [`find`], [`change`], [`spaced`], [`wire`], [`failure`]: bodies, queries,
+//!   namespaces and rights, ids, writes, JSON, shapes and errors. [`root`]: versions of the API.
 
 mod aliases;
+mod change;
 mod executions;
 mod failure;
 mod fields;

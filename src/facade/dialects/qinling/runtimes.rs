@@ -34,6 +34,8 @@ const LABEL: &str = "errand.dev/runtime";
 /// Their key.
 const DATA: &str = "runtime";
 
+const READ_ONLY: [&str; 5] = ["id", "status", "project_id", "created_at", "updated_at"];
+
 /// A runtime as it is kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Kept {
@@ -145,11 +147,7 @@ pub async fn create(
     Payload(body): Payload,
 ) -> Result<(StatusCode, Json<Runtime>), Refusal> {
     let known = ["image", "name", "description", "is_public", "trusted"];
-    let fields = Fields::read(
-        &body,
-        &known,
-        &["id", "status", "project_id", "created_at", "updated_at"],
-    )?;
+    let fields = Fields::read(&body, &known, &READ_ONLY)?;
     manages(&facade, &caller, Verb::Create).await?;
     let image = fields
         .short_text("image", 1024)?
@@ -234,11 +232,7 @@ pub async fn change(
     Payload(body): Payload,
 ) -> Result<Json<Runtime>, Refusal> {
     let id = fields::id("id", &id)?;
-    let fields = Fields::read(
-        &body,
-        &["image", "name", "description"],
-        &["id", "status", "project_id", "created_at", "updated_at"],
-    )?;
+    let fields = Fields::read(&body, &["image", "name", "description"], &READ_ONLY)?;
     manages(&facade, &caller, Verb::Update).await?;
     let mut map = get_map(&facade, &id).await?;
     let mut kept = read(&map).ok_or_else(|| none(&id))?;

@@ -16,14 +16,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{
+    change::changed,
     executions,
-    failure::{Refused, not_allowed},
+    failure::Refused,
     fields::{self, Fields},
     filters::Filters,
     inputs, map,
     map::Extra,
     root::base,
-    scope::{Scope, scope},
+    scope::{home, listed},
     target::{Target, resolve},
     wire::time,
 };
@@ -31,11 +32,10 @@ use crate::{
     crd::{Function, FunctionRef, Task, TaskSpec},
     facade::{
         access::{Caller, Resource, Verb},
-        edits::edit,
         extract::{Asker, PathOf, Payload, QueryOf, text},
         refusal::Refusal,
         state::Facade,
-        views::{Facet, Key},
+        views::Facet,
     },
 };
 
@@ -144,11 +144,7 @@ async fn own(
     id: &str,
 ) -> Result<(Arc<Function>, Hook), Refusal> {
     let id = fields::id("id", id)?;
-    let namespace = facade.access.home(caller).await?;
-    let allowed = facade
-        .authorize(caller, verb, Resource::Functions, &namespace, None)
-        .await;
-    allowed.map_err(not_allowed)?;
+    let namespace = home(facade, caller, &[(verb, Resource::Functions)]).await?;
     let (function, hook) = of(facade, &id)?;
     if function.namespace().as_ref() == Some(&namespace) {
         Ok((function, hook))
@@ -174,7 +170,7 @@ fn show(function: &Function, id: &str, hook: &Hook, base: &str) -> Shown {
 
 async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> Result<Function, Refusal> {
     let text = json!(hook).to_string();
-    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
+    let written = changed(facade, &facade.views.functions, function, |function| {
         function.annotations_mut().insert(key(id), text.clone());
         if all(function).len() > MOST {
             return Err(Refusal::Invalid(format!(
@@ -183,19 +179,22 @@ async fn write(facade: &Facade, function: &Function, id: &str, hook: &Hook) -> R
         }
         Ok(())
     });
-    let written = written.await?;
-    facade.views.functions.seen(&written).await;
-    Ok(written)
+    written.await
 }
 
 async fn take(facade: &Facade, function: &Function, id: &str) -> Result<(), Refusal> {
-    let written = edit::<Refusal, Function>(facade, Key::of(function), |function| {
+    let written = changed(facade, &facade.views.functions, function, |function| {
         function.annotations_mut().remove(&key(id));
         Ok(())
     });
-    facade.views.functions.seen(&written.await?).await;
-    Ok(())
+    written.await.map(drop)
 }
+
+/// Who opens a function makes executions through others.
+const RIGHTS: [(Verb, Resource); 2] = [
+    (Verb::Create, Resource::Tasks),
+    (Verb::Update, Resource::Functions),
+];
 
 const KNOWN: [&str; 4] = ["function_id", "function_version", "function_alias", "description"];
 const READ_ONLY: [&str; 5] = ["id", "project_id", "created_at", "updated_at", "webhook_url"];
@@ -215,7 +214,7 @@ pub async fn create(
 ) -> Result<(StatusCode, Json<Shown>), Refusal> {
     let fields = Fields::read(&body, &KNOWN, &READ_ONLY)?;
     let target = Target::read(&fields)?;
-    let namespace = may_open(&facade, &caller).await?;
+    let namespace = home(&facade, &caller, &RIGHTS).await?;
     let (function, version) = resolve(&facade, &namespace, &target).await?;
     let hook = Hook {
         alias: target.alias().map(str::to_owned),
@@ -231,19 +230,6 @@ pub async fn create(
         StatusCode::CREATED,
         Json(show(&written, &id, &hook, &base(&facade, &headers))),
     ))
-}
-
-/// Who opens a function makes executions through others.
-async fn may_open(facade: &Facade, caller: &Caller) -> Result<String, Refusal> {
-    let namespace = facade.access.home(caller).await?;
-    for (verb, resource) in [
-        (Verb::Create, Resource::Tasks),
-        (Verb::Update, Resource::Functions),
-    ] {
-        let allowed = facade.authorize(caller, verb, resource, &namespace, None).await;
-        allowed.map_err(not_allowed)?;
-    }
-    Ok(namespace)
 }
 
 /// Webhooks
@@ -263,10 +249,8 @@ pub async fn list(
     QueryOf(query): QueryOf<BTreeMap<String, String>>,
 ) -> Result<Json<Webhooks>, Refusal> {
     let filters = Filters::read(query, &["project_id"])?;
-    let functions = match scope(&facade, &caller, Resource::Functions, &filters).await? {
-        Scope::All => facade.views.functions.read(|table| table.all()),
-        Scope::One(namespace) => facade.views.functions.by_facet(&Facet::Namespace(namespace)),
-    };
+    let view = (&facade.views.functions, Resource::Functions);
+    let functions = listed(&facade, &caller, view, &filters).await?;
     let base = base(&facade, &headers);
     let shown = functions.iter().flat_map(|function| {
         let hooks = all(function).into_iter();
@@ -275,7 +259,7 @@ pub async fn list(
             .collect::<Vec<_>>()
     });
     let mut webhooks: Vec<Shown> = shown
-        .filter(|hook| filters.admit(|field| (field == "project_id").then_some(hook.project_id.as_str())))
+        .filter(|hook| filters.admit_project(&hook.project_id))
         .collect();
     webhooks.sort_by(|a, b| (&a.created_at, &a.id).cmp(&(&b.created_at, &b.id)));
     Ok(Json(Webhooks { webhooks }))
@@ -316,7 +300,7 @@ pub async fn change(
     Payload(body): Payload,
 ) -> Result<Json<Shown>, Refusal> {
     let fields = Fields::read(&body, &KNOWN, &READ_ONLY)?;
-    let namespace = may_open(&facade, &caller).await?;
+    let namespace = home(&facade, &caller, &RIGHTS).await?;
     let (old, mut hook) = own(&facade, &caller, Verb::Update, &id).await?;
     let mut function = old.clone();
     match (fields.text("function_alias")?, fields.id("function_id")?) {

@@ -1,7 +1,9 @@
 //! What is in an archive: tar, gzipped tar or zip, told by its first bytes.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::rc::Rc;
 
 use flate2::read::MultiGzDecoder;
 use tar::{EntryType, PaxExtensions};
@@ -11,6 +13,9 @@ use zip::ZipArchive;
 const MAX_LONG: u64 = 64 * 1024;
 /// Most bytes of a zip's symbolic link; Linux takes no longer one (`PATH_MAX`).
 const MAX_LINK: u64 = 4096;
+/// Most bytes that are read to find out what is in a zip. Entries take some hundred bytes each; a file that is made of
+/// ends of zips would be read once for each of them.
+const MAX_DIRECTORY: u64 = 64 * 1024 * 1024;
 
 /// One entry. Names and targets are as they stand in the archive.
 pub(super) struct Entry<'a> {
@@ -42,9 +47,11 @@ pub(super) enum ArchiveError {
     LongName,
 }
 
-/// Calls `each` with every entry in turn, until one fails.
+/// Calls `each` with every entry in turn, until one fails. A gzipped tar may have `most` bytes: there is no other way to
+/// what follows an entry than through its content, whatever that is of.
 pub(super) fn entries<E: From<ArchiveError>>(
     mut file: File,
+    most: u64,
     each: &mut dyn FnMut(Entry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut head = Vec::new();
@@ -55,7 +62,11 @@ pub(super) fn entries<E: From<ArchiveError>>(
     rewound.map_err(ArchiveError::Read)?;
     let file = BufReader::new(file);
     match head.as_slice() {
-        [0x1f, 0x8b, ..] => tar(MultiGzDecoder::new(file), each),
+        [0x1f, 0x8b, ..] => {
+            let reader = MultiGzDecoder::new(file);
+            let left = Rc::new(Cell::new(most));
+            tar(Metered { reader, left }, each)
+        }
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => zip(file, each),
         head if is_tar(head) => tar(file, each),
         _ => Err(ArchiveError::Unknown.into()),
@@ -74,6 +85,30 @@ fn is_tar(head: &[u8]) -> bool {
     let sum: u32 = block[..148].iter().chain(&block[156..]).map(field).sum::<u32>() + 8 * 32;
     let text = String::from_utf8_lossy(&block[148..156]).into_owned();
     u32::from_str_radix(text.trim_matches(['\0', ' ']), 8) == Ok(sum)
+}
+
+/// Reads no more bytes than are left.
+struct Metered<R> {
+    reader: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.unwrap_or_default());
+        match left {
+            Some(_) => Ok(count),
+            None => Err(io::Error::other("it takes too much reading")),
+        }
+    }
+}
+
+impl<R: Seek> Seek for Metered<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
+    }
 }
 
 /// Names that stand before the entry that they are of.
@@ -177,7 +212,14 @@ fn zip<E: From<ArchiveError>>(
     reader: BufReader<File>,
     each: &mut dyn FnMut(Entry<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
+    let left = Rc::new(Cell::new(MAX_DIRECTORY));
+    let reader = Metered {
+        reader,
+        left: left.clone(),
+    };
     let mut archive = ZipArchive::new(reader).map_err(ArchiveError::Zip)?;
+    // What comes out of it from here on is counted where it goes.
+    left.set(u64::MAX);
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(ArchiveError::Zip)?;
         let name = entry.name_raw().to_vec();

@@ -99,7 +99,11 @@ fn stays_inside(target: &[u8], depth: usize) -> bool {
 }
 
 /// The folder.
-pub(super) struct Folder(OwnedFd);
+pub(super) struct Folder {
+    fd: OwnedFd,
+    /// Folders that were made in it.
+    made: u64,
+}
 
 const WALK: OFlag = OFlag::O_DIRECTORY
     .union(OFlag::O_NOFOLLOW)
@@ -109,22 +113,27 @@ impl Folder {
     /// Opens the folder; what its own path leads through is its owner's affair.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let fd = open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        Ok(Self(fd))
+        Ok(Self { fd, made: 0 })
+    }
+
+    /// How many folders were made in it.
+    pub(super) fn made(&self) -> u64 {
+        self.made
     }
 
     /// Makes a folder, and those above it that are missing.
-    pub(super) fn folder(&self, at: &Inner) -> Result<(), FolderError> {
+    pub(super) fn folder(&mut self, at: &Inner) -> Result<(), FolderError> {
         self.walk(at, &at.0).map(drop)
     }
 
     /// Sets the permissions of a folder.
-    pub(super) fn set_mode(&self, at: &Inner, mode: u32) -> Result<(), FolderError> {
+    pub(super) fn set_mode(&mut self, at: &Inner, mode: u32) -> Result<(), FolderError> {
         let fd = self.walk(at, &at.0)?;
         fchmod(&fd, Mode::from_bits_truncate(mode & 0o777)).map_err(make(at))
     }
 
     /// Makes a file; one that is there, and is no folder, gives way to it.
-    pub(super) fn file(&self, at: &Inner, mode: u32) -> Result<File, FolderError> {
+    pub(super) fn file(&mut self, at: &Inner, mode: u32) -> Result<File, FolderError> {
         let (name, parents) = at.split();
         let parent = self.walk(at, parents)?;
         clear(&parent, name).map_err(make(at))?;
@@ -138,7 +147,7 @@ impl Folder {
     }
 
     /// Makes a symbolic link that leads nowhere but into the folder.
-    pub(super) fn symlink(&self, at: &Inner, target: &[u8]) -> Result<(), FolderError> {
+    pub(super) fn symlink(&mut self, at: &Inner, target: &[u8]) -> Result<(), FolderError> {
         let (name, parents) = at.split();
         if !stays_inside(target, parents.len()) {
             return Err(FolderError::LinkOutside {
@@ -153,7 +162,7 @@ impl Folder {
 
     /// Makes a second name of a file in the folder. Only of files: a symbolic link that is moved to another depth leads
     /// elsewhere.
-    pub(super) fn hard_link(&self, at: &Inner, target: &Inner) -> Result<(), FolderError> {
+    pub(super) fn hard_link(&mut self, at: &Inner, target: &Inner) -> Result<(), FolderError> {
         let (name, parents) = at.split();
         let (old_name, old_parents) = target.split();
         let no_file = || FolderError::LinkToNoFile {
@@ -173,14 +182,15 @@ impl Folder {
         linkat(&old_parent, old_name, &parent, name, AtFlags::empty()).map_err(make(at))
     }
 
-    fn walk(&self, at: &Inner, parts: &[OsString]) -> Result<OwnedFd, FolderError> {
-        let mut fd = self.0.try_clone().map_err(|error| FolderError::Make {
+    fn walk(&mut self, at: &Inner, parts: &[OsString]) -> Result<OwnedFd, FolderError> {
+        let mut fd = self.fd.try_clone().map_err(|error| FolderError::Make {
             name: at.shown(),
             errno: Errno::from_raw(error.raw_os_error().unwrap_or_default()),
         })?;
         for part in parts {
             match mkdirat(&fd, part.as_os_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+                Ok(()) => self.made += 1,
+                Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(make(at)(errno)),
             }
             fd = openat(&fd, part.as_os_str(), WALK, Mode::empty()).map_err(make(at))?;
@@ -189,7 +199,7 @@ impl Folder {
     }
 
     fn walk_existing(&self, parts: &[OsString]) -> nix::Result<OwnedFd> {
-        let mut fd = openat(self.0.as_fd(), ".", WALK, Mode::empty())?;
+        let mut fd = openat(self.fd.as_fd(), ".", WALK, Mode::empty())?;
         for part in parts {
             fd = openat(&fd, part.as_os_str(), WALK, Mode::empty())?;
         }

@@ -8,6 +8,8 @@ mod archive;
 mod download;
 mod exec;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod unpack;
 mod upload;

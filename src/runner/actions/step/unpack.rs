@@ -12,15 +12,20 @@ use super::folder::{Folder, FolderError, Inner};
 pub(super) struct Limits {
     /// Bytes of all files together.
     pub(super) bytes: u64,
-    /// Entries.
+    /// Entries, and folders: those above an entry are made without being asked for.
     pub(super) entries: u64,
+    /// Bytes of the names of its folders together, which are kept until the end.
+    pub(super) names: u64,
 }
 
 /// What any archive may become. Disks are smaller; this ends bombs where they are not.
 pub(super) const LIMITS: Limits = Limits {
     bytes: 8 * 1024 * 1024 * 1024,
     entries: 500_000,
+    names: 64 * 1024 * 1024,
 };
+/// Room for headers and padding, names and comments around an entry's content.
+const AROUND: u64 = 4096;
 
 /// Why an archive is not unpacked. What was unpacked before stays.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,10 @@ pub(super) enum UnpackError {
     Write { name: String, source: io::Error },
     #[error("the archive has more than {0} entries")]
     Entries(u64),
+    #[error("the archive has more than {0} folders")]
+    Folders(u64),
+    #[error("the names of the archive's folders take more than {0} bytes")]
+    Names(u64),
     #[error("the files of the archive take more than {0} bytes")]
     Bytes(u64),
 }
@@ -46,9 +55,11 @@ pub(super) fn unpack(archive: File, to: &Path, limits: Limits) -> Result<(), Unp
         limits,
         bytes: 0,
         entries: 0,
+        names: 0,
         modes: Vec::new(),
     };
-    entries(archive, &mut |entry| unpacker.take(entry))?;
+    let most = limits.bytes + limits.entries * AROUND;
+    entries(archive, most, &mut |entry| unpacker.take(entry))?;
     unpacker.finish()
 }
 
@@ -57,8 +68,9 @@ struct Unpacker {
     limits: Limits,
     bytes: u64,
     entries: u64,
+    names: u64,
     /// Permissions of folders, set at the end: one that may not be written could not be filled.
-    modes: Vec<(Inner, u32)>,
+    modes: Vec<(Vec<u8>, u32)>,
 }
 
 impl Unpacker {
@@ -71,10 +83,22 @@ impl Unpacker {
             // The folder itself, as `tar -C` writes it. It is made already, and its permissions are its owner's.
             return Ok(());
         };
+        self.put(at, entry)?;
+        match self.folder.made() > self.limits.entries {
+            true => Err(UnpackError::Folders(self.limits.entries)),
+            false => Ok(()),
+        }
+    }
+
+    fn put(&mut self, at: Inner, entry: Entry<'_>) -> Result<(), UnpackError> {
         match entry.kind {
             Kind::Folder => {
                 self.folder.folder(&at)?;
-                self.modes.push((at, entry.mode));
+                self.names += entry.name.len() as u64;
+                if self.names > self.limits.names {
+                    return Err(UnpackError::Names(self.limits.names));
+                }
+                self.modes.push((entry.name, entry.mode));
                 Ok(())
             }
             Kind::File(reader) => {
@@ -111,10 +135,12 @@ impl Unpacker {
         }
     }
 
-    fn finish(&self) -> Result<(), UnpackError> {
+    fn finish(&mut self) -> Result<(), UnpackError> {
         // Inner folders stand behind the outer ones in any archive that lists both.
-        for (at, mode) in self.modes.iter().rev() {
-            self.folder.set_mode(at, *mode)?;
+        for (name, mode) in self.modes.iter().rev() {
+            if let Some(at) = Inner::parse(name)? {
+                self.folder.set_mode(&at, *mode)?;
+            }
         }
         Ok(())
     }

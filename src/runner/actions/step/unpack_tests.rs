@@ -14,6 +14,7 @@ use super::*;
 const SMALL: Limits = Limits {
     bytes: 100_000,
     entries: 50,
+    names: 1000,
 };
 
 /// A folder `in` that archives are unpacked into, beside a file and a folder that they must not reach.
@@ -299,6 +300,51 @@ fn bombs_end_at_the_limits() {
         sentence(&gzip(&tar_of(&[name]))),
         "a name in the archive is longer than 65536 bytes"
     );
+}
+
+#[test]
+fn what_is_no_file_costs_no_more_than_files_may() {
+    let sentence = |archive: &[u8]| Ground::new().unpack(archive).unwrap_err().to_string();
+    let zeros = vec![0; 5_000_000];
+    for kind in [EntryType::XGlobalHeader, EntryType::Symlink, EntryType::Directory] {
+        assert_eq!(
+            sentence(&gzip(&tar_of(&[odd(kind, "a", "b", &zeros)]))),
+            "the archive cannot be read: it takes too much reading",
+            "{kind:?}"
+        );
+    }
+    let comments = vec![odd(EntryType::XGlobalHeader, "a", "", b""); 1000];
+    assert_eq!(
+        sentence(&gzip(&tar_of(&comments))),
+        "the archive cannot be read: it takes too much reading"
+    );
+}
+
+#[test]
+fn folders_above_entries_count() {
+    let sentence = |archive: &[u8]| Ground::new().unpack(archive).unwrap_err().to_string();
+    let deep: Vec<Odd> = (0..40).map(|at| file(&format!("{at}/a/b/f"), "")).collect();
+    assert_eq!(sentence(&tar_of(&deep)), "the archive has more than 50 folders");
+    let long: Vec<Odd> = (0..40)
+        .map(|at| odd(EntryType::Directory, &format!("{at}{}", "a".repeat(50)), "", b""))
+        .collect();
+    assert_eq!(
+        sentence(&tar_of(&long)),
+        "the names of the archive's folders take more than 1000 bytes"
+    );
+}
+
+#[test]
+fn a_zip_that_seems_to_end_all_over_is_not_searched_without_end() {
+    // Each of these says that one entry lies before it, so that all before it is searched for that entry.
+    let mut end = b"PK\x05\x06".to_vec();
+    end.extend([0, 0, 0, 0, 1, 0, 1, 0, 46, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut archive = b"PK\x03\x04".to_vec();
+    archive.extend(end.repeat(50_000));
+    let started = std::time::Instant::now();
+    assert!(Ground::new().unpack(&archive).is_err());
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

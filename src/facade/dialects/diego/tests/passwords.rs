@@ -212,7 +212,14 @@ async fn a_task_whose_secret_is_refused_is_taken_back() {
     let refused = Err((ErrorType::InvalidRequest, "on purpose".into()));
     assert_eq!(desire("c").await, refused);
     bbs.line.mend();
-    let mut left: Vec<String> = bbs.tasks().list(&Default::default()).await.unwrap().into_iter().map(|task| task.name_any()).collect();
+    let mut left: Vec<String> = bbs
+        .tasks()
+        .list(&Default::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|task| task.name_any())
+        .collect();
     left.sort();
     let mut wanted = ["a", "b"].map(names::object_name);
     wanted.sort();
