@@ -221,7 +221,8 @@ async fn a_request_keeps_the_clients_id_if_it_is_fit_for_a_log() {
     };
     let (own, vcap) = ("x-request-id", "x-vcap-request-id");
     let longest = "x".repeat(300);
-    let cases: [(&[(&str, &[u8])], &str); 5] = [
+    type Ids<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(Ids<'_>, &str); 5] = [
         (&[(own, b"abc-1")], "abc-1"),
         (&[(vcap, b"abc-1::2")], "abc-1::2"),
         (

@@ -128,12 +128,12 @@ enum Met {
 }
 
 impl Met {
-    /// Whether it was not met the last time; it is from now on.
-    fn is_news(self, last: &Mutex<Self>) -> bool {
+    /// Takes the place of what was met the last time; whether it is something else.
+    fn takes_place_of(self, last: &Mutex<Self>) -> bool {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = *last != self;
+        let is_other = *last != self;
         *last = self;
-        is_news
+        is_other
     }
 }
 
@@ -227,7 +227,7 @@ impl FileIdentity {
         let Inner { files, .. } = &*self.0;
         let content = Content::read(files);
         let met = content.as_ref().map_or(Met::Unreadable, Content::met);
-        if !met.is_news(&self.0.met) {
+        if !met.takes_place_of(&self.0.met) {
             return Ok(false);
         }
         let (content, provider) = (content?, self.0.server.crypto_provider());

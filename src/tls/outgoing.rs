@@ -82,7 +82,7 @@ impl Outgoing {
         let inner = &*self.0;
         let found = Found::read(&inner.files);
         let met = found.as_ref().map_or(Met::Unreadable, Found::met);
-        if !met.is_news(&inner.met) {
+        if !met.takes_place_of(&inner.met) {
             return Ok(false);
         }
         // A new one also forgets the sessions that were begun with the old.
