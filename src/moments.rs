@@ -31,7 +31,7 @@ pub enum MomentsError {
 pub struct Moments {
     cron: Cron,
     zone: TimeZone,
-    /// No day fits.
+    /// No time of day fits, or no day.
     never: bool,
 }
 
@@ -67,7 +67,7 @@ impl Moments {
             .year(Year::Disallowed)
             .build();
         let cron = parser.parse(text).map_err(|error| refused(&error.to_string()))?;
-        let never = is_never(&parser, text);
+        let never = is_never(&cron, &parser, text);
         let zone = match zone {
             None => TimeZone::UTC,
             Some(name) => zone_of(name).ok_or_else(|| MomentsError::Zone(name.to_owned()))?,
@@ -122,9 +122,14 @@ impl Moments {
     }
 }
 
-/// True where no day of 28 years fits, after which a calendar without a century in it begins anew. The search would go
-/// on for thousands of years.
-fn is_never(parser: &CronParser, text: &str) -> bool {
+/// True where no minute fits or no hour, or no day of 28 years, after which a calendar without a century in it begins anew.
+/// The search would go on for thousands of years.
+fn is_never(cron: &Cron, parser: &CronParser, text: &str) -> bool {
+    let minute = (0..60).any(|minute| cron.pattern.minute_match(minute).unwrap_or(true));
+    let hour = (0..24).any(|hour| cron.pattern.hour_match(hour).unwrap_or(true));
+    if !minute || !hour {
+        return true;
+    }
     let fields: Vec<&str> = text.split_whitespace().collect();
     let [_, _, day, month, weekday] = fields[..] else {
         // A nickname.

@@ -29,7 +29,8 @@ pub fn milli(text: &str) -> Result<i64, QuantityError> {
     let (mut factor, mut divisor) = factor_of(suffix).ok_or_else(wrong)?;
     factor = factor.saturating_mul(1000);
     // 18 fraction digits are more than nano precision needs; the cut part only ever rounds up.
-    let fraction = &fraction[..fraction.len().min(18)];
+    let (fraction, cut) = fraction.split_at(fraction.len().min(18));
+    let cut = cut.bytes().any(|digit| digit != b'0');
     let mut mantissa: i128 = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
         mantissa = mantissa
@@ -40,7 +41,7 @@ pub fn milli(text: &str) -> Result<i64, QuantityError> {
         divisor = divisor.saturating_mul(10);
     }
     let product = mantissa.saturating_mul(factor);
-    let rounded = product / divisor + i128::from(product % divisor != 0);
+    let rounded = product / divisor + i128::from(product % divisor != 0 || cut);
     let signed = if negative { -rounded } else { rounded };
     Ok(i64::try_from(signed).unwrap_or(if negative { i64::MIN } else { i64::MAX }))
 }
@@ -79,7 +80,7 @@ fn factor_of(suffix: &str) -> Option<(i128, i128)> {
         "Ei" => binary(6),
         _ => {
             let exponent: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let power = 10i128.checked_pow(exponent.unsigned_abs().min(24))?;
+            let power = 10i128.checked_pow(exponent.unsigned_abs().min(38))?;
             Some(if exponent < 0 { (1, power) } else { (power, 1) })
         }
     }
@@ -105,6 +106,10 @@ mod tests {
             ("1.5Gi", 1_610_612_736_000),
             ("3e2", 300_000),
             ("3E-2", 30),
+            ("0.000000000000000001e30", 1_000_000_000_000_000),
+            ("1000000000000000000000000000000e-30", 1000),
+            ("0.0000000000000000001", 1),
+            ("1.0000000000000000000", 1000),
             ("-1500m", -1500),
             ("100000E", i64::MAX),
             ("-100000E", i64::MIN),
@@ -160,6 +165,10 @@ mod fuzz {
         };
         let digits = text.find(|c: char| !c.is_ascii_digit() && !".+-".contains(c));
         let (number, suffix) = text.split_at(digits.unwrap_or(text.len()));
+        // More digits saturate, and an exponent does not bring them back.
+        if number.len() > 30 {
+            return;
+        }
         let factor = match suffix {
             "" => 1.0,
             "n" => 1e-9,
