@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{
+    dice::Dice,
     load::Load,
-    processes::{Paused, Renewed, another_leads, controllers, leader, usurp},
+    processes::{Paused, Renewed, another_leads, leader, running, usurp},
     support::in_healthy_cluster,
 };
 use crate::support::Space;
@@ -16,37 +17,11 @@ const TASKS: usize = 200;
 const AT_ONCE: u32 = 50;
 const KILLS: usize = 5;
 
-/// xorshift64*, so that a seed that was printed gives the same kills again.
-struct Dice(u64);
-
-impl Dice {
-    /// ERRAND_E2E_SEED, or the clock's.
-    fn new() -> Self {
-        let clock = || {
-            k8s_openapi::jiff::Timestamp::now()
-                .as_microsecond()
-                .unsigned_abs()
-        };
-        let seed = std::env::var("ERRAND_E2E_SEED")
-            .ok()
-            .map_or_else(clock, |seed| seed.parse().unwrap());
-        eprintln!("ERRAND_E2E_SEED={seed}");
-        Self(seed.max(1))
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-}
-
 #[tokio::test]
 async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks() {
     in_healthy_cluster("killed", |space: Space| async move {
         let load = Load::of(&space, 2, json!({"maxConcurrency": AT_ONCE})).await;
-        let renewed = Renewed;
+        let renewed = Renewed(&["controller"]);
         let mut dice = Dice::new();
         let killing = async {
             // The first is the leader; of the others the dice say who and when.
@@ -56,7 +31,7 @@ async fn controllers_killed_at_random_moments_lose_and_repeat_none_of_200_tasks(
                 let spread = TASKS / (KILLS + 1);
                 load.ended((kill - 1) * spread + dice.below(spread)).await;
                 tokio::time::sleep(Duration::from_millis(dice.below(1000) as u64)).await;
-                let running = controllers();
+                let running = running("controller");
                 if !running.is_empty() {
                     let victim = &running[dice.below(running.len())];
                     eprintln!(

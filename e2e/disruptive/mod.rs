@@ -2,6 +2,8 @@
 
 mod api_server;
 mod controller;
+mod dice;
+mod diego;
 mod load;
 mod nodes;
 mod prober;

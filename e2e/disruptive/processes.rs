@@ -1,4 +1,4 @@
-//! The controllers as processes of their nodes, behind Kubernetes' back.
+//! Controllers and facades as processes of their nodes, behind Kubernetes' back.
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
@@ -12,33 +12,33 @@ use crate::support::{Space, command::kubectl, installation::NAMESPACE, space::ku
 
 const LEASE: &str = "errand-controller";
 
-/// A running controller.
+/// A running controller or facade.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Controller {
+pub struct Process {
     /// As the cluster's process namespace counts.
     pub pid: String,
     pub pod: String,
 }
 
-/// All controllers that run, as the process table of the nodes says.
-pub fn controllers() -> Vec<Controller> {
+/// All `controller`s or `facade`s that run, as the process table of the nodes says.
+pub fn running(part: &str) -> Vec<Process> {
     // Processes may go while they are looked at.
-    let script = r#"for pid in $(pgrep -f '^/errand controller'); do
+    let script = r#"for pid in $(pgrep -f "^/errand $0"); do
         pod=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | sed -n 's/^HOSTNAME=//p')
         [ -z "$pod" ] || echo "$pid $pod"
     done"#;
-    let found = cluster(&["run", "bash", "-c", script]).text();
-    let controller = |line: &str| {
+    let found = cluster(&["run", "bash", "-c", script, part]).text();
+    let process = |line: &str| {
         let (pid, pod) = line.split_once(' ')?;
-        Some(Controller {
+        Some(Process {
             pid: pid.to_owned(),
             pod: pod.to_owned(),
         })
     };
-    found.lines().filter_map(controller).collect()
+    found.lines().filter_map(process).collect()
 }
 
-impl Controller {
+impl Process {
     /// False where it has ended already.
     pub fn signal(&self, signal: &str) -> bool {
         cluster(&["run", "kill", signal, &self.pid]).code == Some(0)
@@ -46,10 +46,10 @@ impl Controller {
 }
 
 /// A controller that is stopped by SIGSTOP; it goes on at the latest when this goes.
-pub struct Paused(Controller);
+pub struct Paused(Process);
 
 impl Paused {
-    pub fn pause(controller: Controller) -> Self {
+    pub fn pause(controller: Process) -> Self {
         assert!(controller.signal("-STOP"), "{controller:?} cannot be stopped");
         Self(controller)
     }
@@ -73,12 +73,14 @@ async fn holder(space: &Space) -> Option<String> {
 }
 
 /// The process that leads.
-pub async fn leader(space: &Space) -> Controller {
+pub async fn leader(space: &Space) -> Process {
     space
         .poll("a controller leads", || async {
             let holder = holder(space).await?;
             let pod = holder.split('_').next()?.to_owned();
-            controllers().into_iter().find(|controller| controller.pod == pod)
+            running("controller")
+                .into_iter()
+                .find(|controller| controller.pod == pod)
         })
         .await
 }
@@ -89,7 +91,7 @@ pub async fn another_leads(space: &Space, before: &str) -> String {
         .poll("another controller leads", || async {
             let holder = holder(space).await?;
             (holder != before
-                && controllers()
+                && running("controller")
                     .iter()
                     .any(|controller| holder.starts_with(&controller.pod)))
             .then_some(holder)
@@ -108,24 +110,25 @@ pub async fn usurp(space: &Space) {
         .unwrap();
 }
 
-/// New pods for the controllers: those that were killed start ever later, and the next test need not wait for that.
-pub struct Renewed;
+/// New pods for these: those that were killed start ever later, and the next test need not wait for that.
+pub struct Renewed(pub &'static [&'static str]);
 
 impl Drop for Renewed {
     fn drop(&mut self) {
-        let ran = kubectl(
-            kubeconfig(),
-            [
+        for part in self.0 {
+            let deployment = format!("errand-{part}");
+            let restart = [
                 "--namespace",
                 NAMESPACE,
                 "rollout",
                 "restart",
                 "deployment",
-                "errand-controller",
-            ],
-        );
-        if ran.code != Some(0) {
-            eprintln!("the controllers could not be restarted: {ran:?}");
+                &deployment,
+            ];
+            let ran = kubectl(kubeconfig(), restart);
+            if ran.code != Some(0) {
+                eprintln!("{deployment} could not be restarted: {ran:?}");
+            }
         }
     }
 }
