@@ -26,7 +26,7 @@ async fn a_nested_tree_ends_with_result_and_log_and_a_timeout_with_its_reason() 
         ]}}));
         nested["actions"]["resultFile"] = json!("/tmp/result");
         space.task("nested", nested).await;
-        let late = json!({"timeout": {"after": "500ms", "action": shell("echo begun; exec sleep 600")}});
+        let late = json!({"timeout": {"after": "3s", "action": shell("echo begun; exec sleep 600")}});
         space.task("late", task(late)).await;
         let status = space.succeeded("nested").await;
         assert_eq!(status.result.unwrap().body.as_deref(), Some("7\n"));
@@ -39,7 +39,7 @@ async fn a_nested_tree_ends_with_result_and_log_and_a_timeout_with_its_reason() 
         let expected = (
             Some(Phase::Failed),
             Some("ActionFailed"),
-            Some("exceeded 500ms timeout"),
+            Some("exceeded 3s timeout"),
         );
         assert_eq!(end(&status), expected);
         assert_eq!(status.logs.unwrap().tail, "begun\nExit status 143\n");
