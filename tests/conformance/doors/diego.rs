@@ -112,8 +112,7 @@ fn no_function() -> Cell {
     let run = [text(1, "sh"), text(6, "vcap")].concat();
     let definition = [text(1, "function:upper"), message(3, &message(3, &run))].concat();
     let body = [message(1, &definition), text(2, "guid"), text(3, "domain")].concat();
-    let sentence =
-        "rootfs \"function:upper\": only docker://[HOST]/PATH[#TAG] and preloaded:STACK can be run here";
+    let sentence = "rootfs \"function:upper\": only docker://[HOST]/PATH[#TAG], preloaded:STACK and preloaded+layer:STACK?layer=URL can be run here";
     let exchange = Exchange::post(DESIRE, &body, refused(4, sentence));
     Cell::NoCall(
         "a definition says all by itself and names no Function",
