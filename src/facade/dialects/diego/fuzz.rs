@@ -66,6 +66,7 @@ fn desire(bytes: &[u8]) {
             domain: &request.domain,
             bytes: sent,
             definition: &definition,
+            hidden: None,
         };
         if let Ok(task) = map::task(&wanted, &settings) {
             comes_back(&request, stored(task));
@@ -182,6 +183,7 @@ fn waiting() -> Task {
         domain: "d",
         bytes: b"",
         definition: &TaskDefinition::default(),
+        hidden: None,
     };
     let [_, _, cells] = settings();
     stored(map::task(&wanted, &cells).unwrap())

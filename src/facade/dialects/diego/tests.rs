@@ -17,7 +17,6 @@ use axum::{
     http::{HeaderMap, Request},
     response::Response,
 };
-use kube::Client;
 use prost::Message;
 use tower::ServiceExt as _;
 
