@@ -16,7 +16,7 @@ use super::{
     plane::{self, DiegoOptions, Plane, PlaneOptions, Runtime},
     token::Token,
 };
-use crate::{telemetry, tls::TlsError};
+use crate::{facade::dialects::diego::Keys, telemetry, tls::TlsError};
 
 /// `errand dev` is gone within this time after SIGTERM or Ctrl-C.
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
@@ -133,6 +133,11 @@ fn options(args: Args) -> Result<PlaneOptions, Error> {
     options.data_dir = args.data_dir;
     options.apply = args.apply;
     options.dialects = args.doors.settings()?;
+    let keys = &mut options.dialects.diego.keys;
+    // What is in memory goes with the plane, and its key may go as well.
+    if keys.is_none() && options.data_dir.is_none() {
+        *keys = Some(Keys::random().map_err(|_| KeysError::Make)?);
+    }
     if let Some(engine) = &mut options.engine {
         engine.callbacks.tls = args.callbacks.open()?;
     }

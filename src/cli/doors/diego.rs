@@ -69,6 +69,9 @@ pub enum KeysError {
         #[source]
         source: NoKeys,
     },
+    /// None is given, and none can be made.
+    #[error("could not make a key for Diego's door: this machine gives no random numbers")]
+    Make,
 }
 
 impl DiegoArgs {

@@ -70,6 +70,19 @@ impl Keys {
         })
     }
 
+    /// A key that nobody knows, and that is gone with this process.
+    ///
+    /// # Errors
+    /// The machine gives no random numbers.
+    pub fn random() -> Result<Self, NotSealed> {
+        let mut first = [0; 32];
+        SystemRandom::new().fill(&mut first).map_err(|_| NotSealed)?;
+        Ok(Self {
+            first,
+            others: Vec::new(),
+        })
+    }
+
     /// Seals `text`; it opens only with the same `place`, so that it cannot be read from where it was copied to.
     ///
     /// # Errors

@@ -59,7 +59,9 @@ const ROLES: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: tasks, namespace: default}
-rules: [{apiGroups: [errand.dev], resources: [tasks], verbs: [create, get]}]
+rules:
+- {apiGroups: [errand.dev], resources: [tasks], verbs: [create, get]}
+- {apiGroups: [''], resources: [secrets], verbs: [create]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -103,18 +105,22 @@ fn the_name_in_a_certificate_is_the_user_whose_rights_count() {
 
     let run = [text(1, "true"), text(6, "root")].concat();
     let definition = [text(1, "docker:///busybox"), message(3, &message(3, &run))].concat();
-    let desired = [message(1, &definition), text(2, "g"), text(3, "d")].concat();
-    let desire = |name: &str| {
+    let desire = |name: &str, guid: &str, more: &[u8]| {
+        let definition = [&definition, more].concat();
+        let desired = [message(1, &definition), text(2, guid), text(3, "d")].concat();
         let (status, body) = call(name, "/v1/tasks/desire.r2", &desired);
         assert_eq!(status, "200");
         error(&Fields::parse(&body))
     };
-    let (kind, words) = desire("stranger").unwrap_err();
+    let (kind, words) = desire("stranger", "g", b"").unwrap_err();
     assert_eq!(
         (kind, &*words),
         (0, r#"user "stranger" cannot create tasks in namespace "default""#)
     );
-    assert_eq!(desire("cloud_controller"), Ok(()));
+    assert_eq!(desire("cloud_controller", "g", b""), Ok(()));
+    // image_username and image_password, which a plane in memory seals with a key of its own.
+    let password = [text(23, "ann"), text(24, "hush")].concat();
+    assert_eq!(desire("cloud_controller", "private", &password), Ok(()));
     // What the name of a certificate must not say.
     let (status, _) = call("system:admin", "/v1/ping", b"");
     assert_eq!(status, "401");
