@@ -11,15 +11,19 @@ use super::{
     support::{Stopped, eventually, healthy, in_healthy_cluster},
 };
 use crate::support::Space;
+use errand::crd::Task;
 
 /// Longer than the Lease of the leader, which has to step down meanwhile.
 const OUTAGE: Duration = Duration::from_secs(30);
 
 async fn answers(space: &Space) {
     let nodes: Api<Node> = Api::all(space.client.clone());
+    let tasks: Api<Task> = space.api();
     let params = ListParams::default();
+    // It knows its own kinds at once, and those of definitions a moment later.
     eventually(space, "the API server answers", || async {
-        nodes.list(&params).await.map(|_| true)
+        nodes.list(&params).await?;
+        tasks.list(&params).await.map(|_| true)
     })
     .await;
 }

@@ -96,13 +96,22 @@ impl ConnectArgs {
 impl ClusterArgs {
     /// A client, and the namespace that the kubeconfig or the pod's service account names.
     pub async fn client(&self) -> Result<(Client, String), Error> {
+        self.make(shallow::client).await
+    }
+
+    /// The same for controller and facade, which act on what is not there.
+    pub async fn steady_client(&self) -> Result<(Client, String), Error> {
+        self.make(shallow::steady_client).await
+    }
+
+    async fn make(&self, make: fn(Config) -> kube::Result<Client>) -> Result<(Client, String), Error> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // A person waits: kube's own retries would keep them waiting for minutes without a word. The controller has
         // its own backoff per object.
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
-        let client = shallow::client(config).map_err(|source| Error::Client(source.into()))?;
+        let client = make(config).map_err(|source| Error::Client(source.into()))?;
         Ok((client, namespace))
     }
 

@@ -194,7 +194,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     telemetry::log_start("controller", &config);
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let (client, namespace) = args.cluster.client().await?;
+    let (client, namespace) = args.cluster.steady_client().await?;
     let listener = TcpListener::bind(args.health_addr).await;
     let listener = listener.map_err(|source| Error::Listen {
         addr: args.health_addr,

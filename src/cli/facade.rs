@@ -157,7 +157,7 @@ pub async fn run(args: Args) -> Result<u8, Error> {
     telemetry::log_start("facade", &config);
     let asked = CancellationToken::new();
     stop_on_signals(asked.clone())?;
-    let (client, _) = args.cluster.client().await?;
+    let (client, _) = args.cluster.steady_client().await?;
     let health = listen(args.health_addr, "--health-addr").await?;
     let doors = listen(args.facade_addr, "--facade-addr").await?;
     let peers = match peers {

@@ -28,6 +28,7 @@ mod signals;
 mod supervisor_image;
 mod table;
 pub mod token;
+mod unserved;
 mod view;
 mod yaml;
 

@@ -19,6 +19,8 @@ use kube::{
 };
 use tower::util::MapResponseLayer;
 
+use super::unserved::UnservedLayer;
+
 /// Levels that are passed on. The deepest tree of actions takes 102 of a list.
 const MAX_DEPTH: usize = 120;
 
@@ -29,6 +31,16 @@ const MAX_DEPTH: usize = 120;
 pub fn client(config: Config) -> kube::Result<Client> {
     let layer = MapResponseLayer::new(shallow);
     Ok(ClientBuilder::try_from(config)?.with_layer(&layer).build())
+}
+
+/// The same for who acts on what is not there.
+///
+/// # Errors
+/// Where the configuration cannot be used.
+pub fn steady_client(config: Config) -> kube::Result<Client> {
+    let layer = MapResponseLayer::new(shallow);
+    let builder = ClientBuilder::try_from(config)?.with_layer(&layer);
+    Ok(builder.with_layer(&UnservedLayer).build())
 }
 
 fn shallow(response: Response<Box<DynBody>>) -> Response<ShallowBody> {
