@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds errand and prints the path of the binary. Arguments go to cargo build: --release.
 #
-# A release build has the same bytes wherever it is built from the same sources with the same Rust and C libraries: the
-# folders of the machine, which panics would name, are written as what they are for.
+# Where a release is built is to make no difference to its bytes, with the same sources, Rust and C libraries: the folders
+# of the machine, which panics would name, are written as what they are for.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
