@@ -1,4 +1,4 @@
-//! Authorities and certificates of tests.
+//! Authorities and certificates of tests. Those in `tests/` take this file too, so not all of it is used in each.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType,
 };
 use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::WebPkiClientVerifier,
@@ -53,17 +53,49 @@ impl Authority {
         Issued { certificate, key }
     }
 
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Writes its certificate.
     pub fn write(&self, path: &Path) {
-        fs::write(path, self.0.pem()).unwrap();
+        fs::write(path, self.pem()).unwrap();
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        roots
+    }
+
+    /// A client that trusts this authority and shows `shown`.
+    pub fn client(&self, shown: Option<&Issued>) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots());
+        Arc::new(match shown {
+            None => builder.with_no_client_auth(),
+            Some(shown) => builder
+                .with_client_auth_cert(shown.chain(), shown.private())
+                .unwrap(),
+        })
     }
 }
 
 impl Issued {
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// Writes certificate and key.
     pub fn write(&self, certificate: &Path, key: &Path) {
-        fs::write(certificate, self.certificate.pem()).unwrap();
-        fs::write(key, self.key.serialize_pem()).unwrap();
+        fs::write(certificate, self.pem()).unwrap();
+        fs::write(key, self.key_pem()).unwrap();
     }
 
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
@@ -83,9 +115,8 @@ impl Issued {
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.0.der().clone()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let roots = Arc::new(authority.roots());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };

@@ -334,6 +334,7 @@ fn certificates(content: &[u8], path: &Path) -> Result<Vec<CertificateDer<'stati
 #[cfg(test)]
 mod client_tests;
 #[cfg(test)]
+#[allow(dead_code)]
 pub(crate) mod issue;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! What the tests share: a plane as a process of its own, commands against it, and waits with a deadline.
 
+#[path = "../../../src/tls/issue.rs"]
+#[allow(dead_code)]
 pub mod authority;
 pub mod command;
 pub mod docker;

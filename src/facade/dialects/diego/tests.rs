@@ -40,6 +40,23 @@ use crate::{
     local::api::ApiServer,
 };
 
+/// Calls that take a message with something in it.
+const CALLS: [&str; 13] = [
+    "/v1/tasks/desire.r2",
+    "/v1/tasks/list.r3",
+    "/v1/tasks/list.r2",
+    "/v1/tasks/get_by_task_guid.r3",
+    "/v1/tasks/get_by_task_guid.r2",
+    "/v1/tasks/cancel",
+    "/v1/tasks/resolving",
+    "/v1/tasks/delete",
+    "/v1/tasks/start",
+    "/v1/tasks/reject",
+    "/v1/tasks/complete",
+    "/v1/tasks/fail",
+    "/v1/domains/upsert",
+];
+
 /// A door and whoever calls there.
 struct Bbs {
     facade: Facade,

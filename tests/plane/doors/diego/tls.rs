@@ -210,7 +210,7 @@ fn desire(dev: &Dev, guid: &str, url: &str) -> Bbs {
 #[test]
 fn a_callback_goes_over_https_to_a_receiver_that_wants_to_know_the_plane() {
     let (receivers, planes) = (Authority::make(), Authority::make());
-    let (url, heard) = receive(planes.server(&receivers.issue("cloud_controller")));
+    let (url, heard) = receive(receivers.issue("cloud_controller").server(Some(&planes)));
     let start = |shown: &Issued| {
         let folder = tempfile::tempdir().unwrap();
         let dev = Dev::start(&[
@@ -245,7 +245,7 @@ fn a_callback_goes_over_https_to_a_receiver_that_wants_to_know_the_plane() {
 #[test]
 fn a_receiver_that_does_not_know_the_plane_hears_nothing_and_the_task_waits_for_it() {
     let (receivers, planes) = (Authority::make(), Authority::make());
-    let (url, heard) = receive(planes.server(&receivers.issue("cloud_controller")));
+    let (url, heard) = receive(receivers.issue("cloud_controller").server(Some(&planes)));
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&[
         "--diego-addr=127.0.0.1:0",

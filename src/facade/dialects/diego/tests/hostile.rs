@@ -2,23 +2,6 @@
 
 use super::*;
 
-const CALLS: [&str; 14] = [
-    "/v1/tasks/desire.r2",
-    "/v1/tasks/list.r3",
-    "/v1/tasks/list.r2",
-    "/v1/tasks/get_by_task_guid.r3",
-    "/v1/tasks/get_by_task_guid.r2",
-    "/v1/tasks/cancel",
-    "/v1/tasks/resolving",
-    "/v1/tasks/delete",
-    "/v1/tasks/start",
-    "/v1/tasks/reject",
-    "/v1/tasks/complete",
-    "/v1/tasks/fail",
-    "/v1/domains/upsert",
-    "/v1/tasks/list.r3",
-];
-
 #[tokio::test]
 async fn what_is_no_message_is_told_so_by_every_call() {
     let bbs = Bbs::open(with_cells(0)).await;
