@@ -407,3 +407,33 @@ pub fn prepare_folder(folder: &Path) -> Result<(), RuntimeError> {
             source,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{hint::black_box, os::unix::process::CommandExt as _, process::Command};
+
+    const PAGE: usize = 4096;
+
+    /// Pages that this thread had to get from the kernel without a disk: `minflt` of proc(5).
+    fn faults() -> usize {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(7).unwrap().parse().unwrap()
+    }
+
+    /// After a fork both processes share their pages, and the first write to each is a fault.
+    #[test]
+    fn a_start_in_another_folder_does_not_copy_this_process() {
+        let mut memory = vec![1_u8; 16_384 * PAGE];
+        let before = faults();
+        let mut command = Command::new("true");
+        command.current_dir("/").process_group(0);
+        assert!(command.status().unwrap().success());
+        for page in memory.chunks_mut(PAGE) {
+            page[0] = black_box(2);
+        }
+        black_box(&memory);
+        let copied = faults() - before;
+        assert!(copied < 4_096, "{copied} of 16,384 pages were copied");
+    }
+}
