@@ -30,8 +30,8 @@ pub struct Change {
 /// Changes kept per resource.
 const MAX_CHANGES: usize = 8192;
 /// Bytes kept per resource; they count as if no current object were among them. With pods of 5 KiB that is the last
-/// thousand changes or more, and three busy resources stay within 25 MiB.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// thousand changes, and three busy resources stay within 20 MiB.
+const MAX_BYTES: usize = 6 * 1024 * 1024;
 /// What a change costs beyond its JSON: labels, names, pointers.
 const OVERHEAD: usize = 1024;
 

@@ -123,7 +123,8 @@ impl Object {
         let json = serde_json::to_vec(&value).map_err(StoreError::Encode)?;
         Ok(Self {
             version,
-            json: json.into(),
+            // As long as the text: the vector has room for up to twice as much, and would keep it.
+            json: Bytes::copy_from_slice(&json),
             facts: Facts::of(&value, fields),
         })
     }

@@ -23,6 +23,7 @@ use super::{
 };
 
 mod fields;
+mod patterns;
 mod rewrite;
 
 /// Longest rule or message expression, in bytes. The parser recurses once per operator.
@@ -207,6 +208,7 @@ thread_local! {
 fn known_functions() -> Context<'static> {
     let mut known = Context::default().with_all();
     known.add_function("size", size);
+    known.add_function("matches", patterns::matches);
     known
 }
 

@@ -151,6 +151,31 @@ fn values_have_the_types_that_the_schema_gives_them() {
 }
 
 #[test]
+fn a_pattern_means_the_same_each_time_wherever_it_comes_from() {
+    let schema = compile(rules(
+        json!([{"rule": "self.text.matches(self.pattern)"}]),
+        json!({"text": {"type": "string"}, "pattern": {"type": "string"}}),
+    ));
+    let errors = |text: &str, pattern: &str| errors(&schema, json!({"text": text, "pattern": pattern}));
+    let refused = ["spec: Invalid value: \"object\": failed rule: self.text.matches(self.pattern)"];
+    // More patterns than are kept, and each is met again.
+    for number in (0..100).chain(0..100) {
+        let pattern = format!("^a{{{number}}}$");
+        assert_eq!(errors(&"a".repeat(number), &pattern), Vec::<String>::new());
+        assert_eq!(errors(&"a".repeat(number + 1), &pattern), refused);
+    }
+    // Too large to be kept.
+    for _ in 0..2 {
+        assert_eq!(errors(&"é".repeat(100), r"^\w{100}$"), Vec::<String>::new());
+        assert_eq!(errors(&"é".repeat(99), r"^\w{100}$"), refused);
+    }
+    for _ in 0..2 {
+        let broken = errors("a", "(");
+        assert!(broken[0].contains("'(' not a valid regex"), "{broken:?}");
+    }
+}
+
+#[test]
 fn optionals_and_bindings_work_as_in_kubernetes() {
     let schema = compile(rules(
         json!([

@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use proptest::prelude::*;
 
 use super::*;
@@ -213,9 +211,8 @@ fn no_rule_and_no_object_occupies_the_server() {
         {"rule": "!has(self.list) || self.list.map(a, a + self.text).size() > 0"},
     ]}));
     let list: Vec<String> = (0..100_000).map(|i| i.to_string()).collect();
-    let start = Instant::now();
+    // 10^15 comparisons and 100 GB, were they done.
     let found = errors(&schema, json!({"list": list, "text": "x".repeat(1_000_000)}));
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_eq!(
         found,
         [
