@@ -11,7 +11,7 @@
 //! - [`store`]: objects, versions, history; optionally on disk.
 //! - [`verbs`]: what can be done with objects. [`patch`]: the ways to patch.
 //! - [`schema`]: what the types look like. [`catalogue`]: what is served now.
-//! - `gc`: what goes on behind requests: owner references, namespaces, definitions, old events.
+//! - `begin`: what is there from the start. `gc`: what goes on behind requests: owner references, namespaces, definitions, old events.
 //! - [`auth`]: tokens and RBAC. [`http`]: paths, negotiation, refusals.
 //!
 //! Where it knowingly differs from kube-apiserver:
@@ -23,6 +23,7 @@
 //!   There are no quotas, limit ranges, priority classes, webhooks, services or workloads beyond pods.
 //! - SelfSubjectRulesReview lists nothing and says that it is incomplete.
 pub mod auth;
+mod begin;
 pub mod catalogue;
 mod core;
 mod defaults;
@@ -50,7 +51,6 @@ use self::{
     core::Core,
     http::identity::{Authority, IdentityError},
     store::{Store, persist::PersistError},
-    verbs::Call,
 };
 use super::logs::LogRouter;
 use crate::serve::Serving;
@@ -100,8 +100,6 @@ pub struct ApiServer {
 const DATA: &str = "api";
 /// Connections at a time; more wait in the backlog of the listener.
 const MAX_CONNECTIONS: usize = 1024;
-/// Namespaces that every cluster has.
-const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 impl ApiServer {
     /// Starts a server; its workers run on the current tokio runtime.
@@ -113,7 +111,7 @@ impl ApiServer {
         let workers = CancellationToken::new();
         let tokens = Tokens::new(&options.tokens);
         let core = Arc::new(Core::new(store, tokens, options.logs, workers.child_token()));
-        begin(&core)?;
+        begin::begin(&core).map_err(|error| Error::Begin(error.to_string()))?;
         if options.data_dir.is_some() {
             tokio::spawn(core.store.clone().keep(workers.clone()));
         }
@@ -205,22 +203,6 @@ fn open(options: &ApiOptions) -> Result<Store, Error> {
             .map(|kind| kind.fields.clone())
             .unwrap_or_default()
     }))
-}
-
-/// What a server without objects begins with.
-fn begin(core: &Core) -> Result<(), Error> {
-    let user = User::superuser();
-    let Some(kind) = core.kind(catalogue::NAMESPACES) else {
-        return Ok(());
-    };
-    for name in NAMESPACES {
-        let mut call = Call::internal(core, &kind, &user, "");
-        match verbs::create::create(&mut call, verbs::create::namespace(name)) {
-            Err(error) if error.reason != "AlreadyExists" => return Err(Error::Begin(error.to_string())),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -52,6 +52,26 @@ async fn who_has_no_good_token_stays_outside_and_others_do_what_roles_grant() {
 }
 
 #[tokio::test]
+async fn whoever_is_bound_to_cluster_admin_may_do_anything() {
+    let wire = Wire::new().await;
+    let ann = ("authorization", "Bearer ann1");
+    assert_eq!(wire.refused("GET", "/metrics", &[ann], "").await.0, 403);
+    let api = "rbac.authorization.k8s.io";
+    let binding = json!({"metadata": {"name": "ann"}, "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": "ann", "apiGroup": api}]});
+    let bindings = format!("/apis/{api}/v1/clusterrolebindings");
+    assert_eq!(wire.post(&bindings, binding).await.0, 201);
+    assert_eq!(wire.send("GET", MAPS, &[ann], "").await.0, 200);
+    let (_, masters) = wire
+        .send("GET", &format!("{bindings}/cluster-admin"), &[ann], "")
+        .await;
+    assert_eq!(
+        masters["subjects"],
+        json!([{"kind": "Group", "name": "system:masters", "apiGroup": api}])
+    );
+}
+
+#[tokio::test]
 async fn service_account_tokens_end_with_what_they_are_bound_to() {
     let wire = Wire::new().await;
     let base = "/api/v1/namespaces/default";
