@@ -4,13 +4,12 @@ use std::io::{Read, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
+use super::Left;
 use super::actions::{actions, ended, quiet, serial, told};
-use super::{Left, PATIENCE};
 
 /// Head and body of a request.
 type Seen = (String, Vec<u8>);
@@ -228,11 +227,9 @@ fn uploads_that_fail_say_so() {
 fn a_download_that_hangs_is_stopped_with_its_timeout() {
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", deaf.local_addr().unwrap());
-    let start = Instant::now();
     let left = actions(
         |folder| json!({"timeout": {"after": "200ms", "action": {"download": {"from": url, "to": folder}}}}),
     )
     .run();
     assert_eq!(left.record.failure.as_deref(), Some("exceeded 200ms timeout"));
-    assert!(start.elapsed() < PATIENCE);
 }

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{Router, body::Bytes, http::Request, response::Response, routing::any};
@@ -215,12 +215,14 @@ async fn whoever_says_nothing_or_too_much_is_not_waited_for() {
     );
     // The head is there; a body that never ends is left where it is.
     let endless = raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\nxxxx").await;
-    let start = Instant::now();
+    let day = Limits {
+        timeout: Duration::from_secs(86_400),
+        ..LIMITS
+    };
     assert_eq!(
-        post(&caller, &format!("http://{endless}/"), LIMITS).await,
+        post(&caller, &format!("http://{endless}/"), day).await,
         Answer::Status(200, None)
     );
-    assert!(start.elapsed() < LIMITS.timeout / 2);
     let (huge, _) = serve(|_| Response::new(vec![b'x'; 8 << 20].into())).await;
     assert_eq!(
         post(&caller, &format!("http://{huge}/"), LIMITS).await,

@@ -128,13 +128,12 @@ fn of_missed_moments_only_the_latest_is_made_up_for() {
     assert_eq!(moments(minutes, &["00:00:00", "00:00:59.9"]), [""; 0]);
 }
 
+/// Counted minute by minute it would take hours.
 #[test]
-fn every_minute_for_years_costs_no_more_than_once_a_year() {
-    let mut old = schedule(json!({"schedule": "* * * * *", "startAt": "1970-01-01T00:00:00Z"}));
-    old.metadata.creation_timestamp = serde_json::from_value(json!("1970-01-01T00:00:00Z")).unwrap();
-    let started = std::time::Instant::now();
+fn every_minute_for_two_thousand_years_is_no_work() {
+    let mut old = schedule(json!({"schedule": "* * * * *", "startAt": "0001-01-01T00:00:00Z"}));
+    old.metadata.creation_timestamp = serde_json::from_value(json!("0001-01-01T00:00:00Z")).unwrap();
     assert_eq!(turn(&mut old, at("12:00:30")), Some(at("12:00:00")));
-    assert!(started.elapsed() < Duration::from_secs(1));
 }
 
 #[test]
