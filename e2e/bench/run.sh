@@ -18,7 +18,13 @@ export KUBECONFIG
 kubectl=$(tests/support/tool.sh kubectl)
 # Servers before 1.25 do not know all that the definitions say, and kubectl would check against what they know.
 "$kubectl" apply --validate=false -f crds >/dev/null
-"$kubectl" wait --for condition=Established --timeout 60s crd/tasks.errand.dev crd/functions.errand.dev crd/schedules.errand.dev >/dev/null
+# kubectl gives up at once on a definition that has no conditions yet.
+for try in {1..60}; do
+  "$kubectl" wait --for condition=Established --timeout 60s \
+    crd/tasks.errand.dev crd/functions.errand.dev crd/schedules.errand.dev >/dev/null && break
+  [ "$try" -lt 60 ] || exit 1
+  sleep 1
+done
 echo "machine: $(nproc) cores of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)," \
   "$(awk '/^MemTotal/ {printf "%.0f GiB", $2 / 1048576}' /proc/meminfo), load $(cut -d ' ' -f 1 /proc/loadavg)," \
   "Kubernetes $("$kubectl" version -o json | sed -n '/serverVersion/,$s/.*"gitVersion": "\(.*\)".*/\1/p')"

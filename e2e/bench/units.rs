@@ -103,10 +103,13 @@ impl Kind {
             },
             Self::Job => {
                 let conditions = status.get("conditions")?.as_array()?;
-                let ended = conditions
-                    .iter()
-                    .find(|condition| condition["status"] == "True")?;
-                Some(ended["type"] == "Complete")
+                let holds = |kind: &str| {
+                    let of_kind =
+                        |condition: &Value| condition["type"] == kind && condition["status"] == "True";
+                    conditions.iter().any(of_kind)
+                };
+                // Newer controllers say before that their criteria are met.
+                (holds("Complete") || holds("Failed")).then(|| holds("Complete"))
             }
         }
     }
