@@ -7,14 +7,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use k8s_openapi::api::{
-    apps::v1::ControllerRevision,
-    core::v1::{Node, Pod},
+use k8s_openapi::{
+    api::{
+        apps::v1::ControllerRevision,
+        core::v1::{Node, Pod},
+    },
+    jiff::Timestamp,
 };
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 use kube_runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +26,7 @@ use super::{
     callback::Desk,
     config::{Config, Delivery},
     events::Events,
+    lag::Lag,
     leader::Leadership,
     metrics::Metrics,
     pod,
@@ -31,7 +35,10 @@ use super::{
     recent::Recent,
     released::Released,
     requests::Requests,
-    task::view::{NodeHealth, PodView, health},
+    task::{
+        plan,
+        view::{NodeHealth, PodView, RunState, health},
+    },
 };
 use crate::crd::{Function, Phase, Schedule, Task};
 
@@ -126,6 +133,8 @@ pub struct Context {
     pub recent: Recent,
     /// Pods let go that the cache may still show.
     pub released: Released,
+    /// How long the API server takes to answer.
+    pub lag: Lag,
     /// Requests to HTTP functions.
     pub requests: Requests,
     /// Callbacks.
@@ -180,8 +189,10 @@ impl Context {
         attempt: &'static str,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, CallError> {
-        let limit = self.config.api_timeout;
-        match tokio::time::timeout(limit, call).await {
+        let (limit, began) = (self.config.api_timeout, Instant::now());
+        let outcome = tokio::time::timeout(limit, call).await;
+        self.lag.note(began.elapsed(), Instant::now());
+        match outcome {
             Ok(outcome) => outcome.map_err(|source| CallError::Api {
                 attempt,
                 source: Box::new(source),
@@ -217,15 +228,28 @@ impl Context {
         )
     }
 
-    /// The health of a pod's node. Where nodes may not be read, every node counts as ready.
-    pub fn node_health(&self, pod: Option<&PodView>) -> NodeHealth {
-        let Some(name) = pod.and_then(|pod| pod.pod.node.as_deref()) else {
-            return NodeHealth::Ready;
+    /// The health of the node that a pod runs on. Where nodes may not be read, every node counts as ready.
+    ///
+    /// # Errors
+    /// [`CallError`] where the cache shows a lost node and the API server could not be asked.
+    pub async fn node_health(&self, pod: Option<&PodView>) -> Result<NodeHealth, CallError> {
+        let running = pod.filter(|pod| !matches!(pod.state, RunState::Ended(_)));
+        let Some(name) = running.and_then(|pod| pod.pod.node.as_deref()) else {
+            return Ok(NodeHealth::Ready);
         };
         if !self.nodes_known.load(Ordering::Relaxed) {
-            return NodeHealth::Ready;
+            return Ok(NodeHealth::Ready);
         }
-        health(self.node(name).as_deref())
+        let cached = health(self.node(name).as_deref());
+        if !plan::is_lost(&cached, Timestamp::now(), self.config.node_lost_after) {
+            return Ok(cached);
+        }
+        // The caches fill apart from each other: the pod may run on a node that is newer than this one. A list, since
+        // the watch needs that right anyway.
+        let api: Api<Node> = Api::all(self.client.clone());
+        let this = ListParams::default().fields(&format!("metadata.name={name}"));
+        let live = self.call("look for a node", api.list(&this)).await?;
+        Ok(health(live.items.first()))
     }
 
     fn node(&self, name: &str) -> Option<Arc<Node>> {

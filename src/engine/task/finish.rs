@@ -12,7 +12,7 @@ use super::{
     letgo,
     outcome::{self, Outcome, Reason},
     plan::{self, Next},
-    reconcile::{Error, Subject},
+    reconcile::{Error, Subject, is_over},
     status,
     view::{Ended, PodView, RunState},
     write,
@@ -138,11 +138,6 @@ pub async fn told(ctx: &Arc<Context>, subject: &Subject, next: &TaskStatus) -> R
 
 fn reported(task: &Task) -> Option<&ReportedEnd> {
     task.status.as_ref()?.reported_end.as_ref()
-}
-
-fn is_over(task: &Task) -> bool {
-    let phase = task.status.as_ref().and_then(|status| status.phase);
-    phase.is_some_and(Phase::is_terminal)
 }
 
 /// The policy that the attempt ran under. Without a pod the Task's own is all there is.

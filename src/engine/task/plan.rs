@@ -16,7 +16,7 @@ use crate::{
         Http, Phase, ReportedEnd, Task, TaskResult, TaskStatus,
         change::{Moment, to_millis},
     },
-    engine::{callback, config::Config, pod, resolve},
+    engine::{callback, config::Config, lag::stretched, pod, resolve},
 };
 
 /// Everything that a decision is made of.
@@ -36,6 +36,8 @@ pub struct Observed<'a> {
     pub callback: callback::Flight,
     /// How long the Task is kept once it has ended.
     pub ttl: Duration,
+    /// How long the API server takes to answer.
+    pub lag: Duration,
 }
 
 /// What to do.
@@ -274,22 +276,26 @@ fn ended_step(seen: &Observed, status: &TaskStatus, pod: &PodView, ended: &Ended
     }
 }
 
+/// True where a node is lost, and with it what ran there.
+pub fn is_lost(node: &NodeHealth, now: Timestamp, after: Duration) -> bool {
+    match node {
+        NodeHealth::Ready => false,
+        NodeHealth::NotReady(since) => left(*since, after, now).is_none(),
+        NodeHealth::Gone => true,
+    }
+}
+
 fn node_lost(seen: &Observed, pod: &PodView, config: &Config) -> Option<Step> {
     let node = pod.pod.node.as_deref()?;
-    match &seen.node {
-        NodeHealth::Ready => None,
-        NodeHealth::NotReady(since) => match left(*since, config.node_lost_after, seen.now) {
-            Some(_) => None,
-            None => Some(Step::finish(Outcome::new(
-                Reason::NodeLost,
-                format!("node {node} has not been ready since {}", to_millis(*since)),
-            ))),
-        },
-        NodeHealth::Gone => Some(Step::finish(Outcome::new(
-            Reason::NodeLost,
-            format!("node {node} does not exist any more"),
-        ))),
+    if !is_lost(&seen.node, seen.now, config.node_lost_after) {
+        return None;
     }
+    let words = match &seen.node {
+        NodeHealth::Ready => return None,
+        NodeHealth::NotReady(since) => format!("node {node} has not been ready since {}", to_millis(*since)),
+        NodeHealth::Gone => format!("node {node} does not exist any more"),
+    };
+    Some(Step::finish(Outcome::new(Reason::NodeLost, words)))
 }
 
 fn waiting_step(
@@ -328,15 +334,17 @@ fn waiting_step(
         Waiting::Unscheduled(Some(_)) | Waiting::Image(..) | Waiting::Config(..)
     );
     let grace = left(pod.created_at, config.bad_start_grace, seen.now);
-    if news || waited >= config.pending_after {
+    let pending_after = stretched(config.pending_after, seen.lag);
+    if news || waited >= pending_after {
         let next = status::pending(status, pod, reason, &message, moment(seen.task, seen.now));
         if next != *status {
             return Step::Write(Box::new(next));
         }
         return Step::Rest(Some(grace.map_or(to_limit, |grace| grace.min(to_limit))));
     }
-    let show = left(pod.created_at, config.pending_after, seen.now).unwrap_or_default();
-    Step::Rest(Some(show.min(to_limit)))
+    let show = left(pod.created_at, pending_after, seen.now).unwrap_or_default();
+    // The lag may be less by then.
+    Step::Rest(Some(show.min(config.pending_after).min(to_limit)))
 }
 
 fn running_step(
@@ -388,8 +396,8 @@ fn running_step(
     if status.phase == Some(Phase::Running) {
         return Step::Rest(Some(to_limit));
     }
-    match left(started_at, config.running_after, seen.now) {
-        Some(to_show) => Step::Rest(Some(to_show.min(to_limit))),
+    match left(started_at, stretched(config.running_after, seen.lag), seen.now) {
+        Some(to_show) => Step::Rest(Some(to_show.min(config.running_after).min(to_limit))),
         None => {
             let next = status::running(status, pod, started_at, moment(seen.task, seen.now));
             Step::Write(Box::new(next))

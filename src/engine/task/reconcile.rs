@@ -1,7 +1,10 @@
 //! One look at a Task: observe, decide, do one thing. Level-triggered: what is done depends on what is there, not on
 //! why the look was taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
@@ -106,10 +109,13 @@ pub async fn reconcile(cached: Arc<Task>, ctx: Arc<Context>) -> Result<Action, E
         task: &subject.task,
         now: Timestamp::now(),
         pods: &pods,
-        node: ctx.node_health(current),
+        node: ctx
+            .node_health(current.filter(|_| !is_over(&subject.task)))
+            .await?,
         request: ctx.requests.state(&subject.uid, attempt),
         callback: ctx.callbacks.state(&subject.uid),
         ttl: ttl(&ctx, &subject.task),
+        lag: ctx.lag.at(Instant::now()),
     };
     let plan = plan::decide(&seen, &ctx.config);
     tracing::debug!(task = %subject.name, namespace = %subject.namespace, step = ?plan.step, "decided");
@@ -231,18 +237,18 @@ async fn rest(
 
 /// A Task with a pod holds a turn, whoever gave it.
 fn hold_turn(ctx: &Context, subject: &Subject, current: Option<&PodView>) {
-    let terminal = subject
-        .task
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .is_some_and(Phase::is_terminal);
-    if current.is_none() || terminal {
+    if current.is_none() || is_over(&subject.task) {
         return;
     }
     if let Some(key) = Context::function_key(&subject.task).filter(|key| ctx.limit(key).is_some()) {
         ctx.queue.hold(&key, &subject.uid);
     }
+}
+
+/// True where a Task has ended.
+pub fn is_over(task: &Task) -> bool {
+    let phase = task.status.as_ref().and_then(|status| status.phase);
+    phase.is_some_and(Phase::is_terminal)
 }
 
 fn ttl(ctx: &Context, task: &Task) -> Duration {

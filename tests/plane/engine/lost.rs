@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use errand::crd::{API_VERSION, CAPTURE_FINALIZER, LABEL_TASK_UID, Phase};
@@ -183,6 +183,37 @@ async fn a_node_that_vanishes_takes_its_tasks_along_within_the_bound() {
     );
     assert!(status.message.as_deref().unwrap().contains("doomed"));
     world.event("t", "NodeLost").await;
+}
+
+/// The caches fill apart from each other, and a pod can be on a node that is younger than the cache of nodes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_only_the_cache_does_not_know_is_not_lost() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let world = World::start_with(|setup| {
+        setup.fault = Some(Arc::new(move |request| {
+            let query = request.uri().query().unwrap_or_default();
+            if request.uri().path() != "/api/v1/nodes" {
+                Fault::None
+            } else if query.contains("watch=") {
+                Fault::Hang
+            } else if query.contains("fieldSelector=") {
+                count.fetch_add(1, Ordering::SeqCst);
+                Fault::None
+            } else {
+                Fault::Answer(json!({
+                    "apiVersion": "v1", "kind": "NodeList", "metadata": {"resourceVersion": "1"}, "items": [],
+                }))
+            }
+        }));
+    })
+    .await;
+    world.task("t", inline("echo ready; exec sleep 600")).await;
+    world.running("t").await;
+    world.cancel("t").await;
+    let status = world.ended("t").await.status.unwrap();
+    assert_eq!(status.phase, Some(Phase::Cancelled));
+    assert!(asked.load(Ordering::SeqCst) > 0, "the API server was asked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ pub enum Fault {
     DoneThenHang,
     /// The answer is this error, with this reason; nothing was done.
     Status(u16, &'static str),
+    /// It never reaches the API server, and the answer is this.
+    Answer(serde_json::Value),
     /// The answer breaks off after so long.
     CutAfter(Duration),
 }
@@ -37,6 +39,7 @@ pub fn with_faults(client: Client, faults: Faults) -> Client {
             match fault {
                 Fault::Hang => pending().await,
                 Fault::Status(code, reason) => Ok(refusal(code, reason)),
+                Fault::Answer(body) => Ok(answer(200, &body)),
                 Fault::None => client.send(request).await.map(whole),
                 Fault::DoneThenHang => {
                     drop(client.send(request).await);
@@ -67,7 +70,11 @@ fn refusal(code: u16, reason: &str) -> Response<AnyBody> {
     let status = serde_json::json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "on purpose",
     });
-    let body = http_body_util::Full::new(Bytes::from(status.to_string())).map_err(|never| match never {});
+    answer(code, &status)
+}
+
+fn answer(code: u16, body: &serde_json::Value) -> Response<AnyBody> {
+    let body = http_body_util::Full::new(Bytes::from(body.to_string())).map_err(|never| match never {});
     Response::builder()
         .status(code)
         .header("content-type", "application/json")
