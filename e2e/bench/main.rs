@@ -33,8 +33,9 @@ use kube::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use audit::{Audit, Writes};
+use by_hand::LetGo;
 use hollow::Hollow;
-use process::Controller;
+use process::{ApiServer, Controller};
 use report::Row;
 use space::Space;
 use units::{Kind, Pace};
@@ -48,6 +49,15 @@ const HOLLOW_NODES: usize = 10;
 const RUN_TIME: Duration = Duration::from_millis(250);
 /// Writes have ended when there was none for so long.
 const QUIET: Duration = Duration::from_secs(3);
+
+/// What is compared, in the order of the columns.
+const KINDS: [Kind; 5] = [
+    Kind::Pod,
+    Kind::Job,
+    Kind::Task,
+    Kind::ByHand(LetGo::AtOnce),
+    Kind::ByHand(LetGo::Last),
+];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -77,6 +87,7 @@ struct Bench {
     client: Client,
     hollow: Hollow,
     controller: Controller,
+    api_server: ApiServer,
     audit: Audit,
     kubeconfig: PathBuf,
     log: PathBuf,
@@ -92,6 +103,7 @@ async fn measure() {
         client: client(&kubeconfig, CLIENT).await,
         hollow,
         controller,
+        api_server: ApiServer::of(&cluster),
         audit: Audit::of(&cluster),
         kubeconfig,
         log,
@@ -101,7 +113,7 @@ async fn measure() {
     let sizes = std::env::var("ERRAND_BENCH_UNITS").unwrap_or_else(|_| "500,2000".to_owned());
     for size in sizes.split(',').map(|size| size.parse().unwrap()) {
         let mut rows = Vec::new();
-        for kind in [Kind::Pod, Kind::Job, Kind::Task, Kind::ByHand] {
+        for kind in KINDS {
             eprintln!("bench: {size} {}s", kind.word());
             rows.push(bench.batch(kind, size).await);
         }
@@ -118,16 +130,18 @@ impl Bench {
         let space = Space::open(&self.client, format!("bench-{}-{size}", kind.word())).await;
         self.audit.skip();
         self.controller.peak();
-        let cpu = self.controller.cpu();
+        let (cpu, api_server) = (self.controller.cpu(), self.api_server.cpu());
         let batch = units::run(&self.client, &space, kind, size, Pace::Flood).await;
         let writes = self.all_writes(&space.name).await;
         let row = Row {
+            kind,
             rate: size as f64 / batch.took.as_secs_f64(),
             writes: writes
                 .into_iter()
                 .map(|(what, count)| (what, count as f64 / size as f64))
                 .collect(),
-            cpu: self.controller.cpu() - cpu,
+            cpu: (self.controller.cpu() - cpu) * 1000.0 / size as f64,
+            api_server: (self.api_server.cpu() - api_server) * 1000.0 / size as f64,
             peak: self.controller.peak(),
         };
         space.close().await;

@@ -1,9 +1,9 @@
-//! `errand controller` as a process of this machine.
+//! `errand controller` as a process of this machine, and the API server beside it.
 
 use std::{
     fs::{self, File},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -79,11 +79,7 @@ impl Controller {
 
     /// CPU seconds so far.
     pub fn cpu(&self) -> f64 {
-        let stat = self.proc("stat");
-        // The name in parentheses may hold spaces; utime and stime are the 12th and 13th field after it.
-        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
-        let ticks = fields.skip(11).take(2).map(|field| field.parse::<f64>().unwrap());
-        ticks.sum::<f64>() / TICKS
+        cpu(&PathBuf::from(format!("/proc/{}", self.child.id())))
     }
 
     /// MiB now.
@@ -108,6 +104,42 @@ impl Controller {
     fn proc(&self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
     }
+}
+
+/// The API server of a cluster.
+pub struct ApiServer {
+    proc: PathBuf,
+}
+
+impl ApiServer {
+    /// That of the cluster which lives in this folder.
+    pub fn of(cluster: &Path) -> Self {
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let of_cluster = |proc: &PathBuf| {
+            let line = fs::read(proc.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            let program = line.split('\0').next().unwrap_or_default();
+            program.ends_with("/kube-apiserver") && line.contains(&*cluster.to_string_lossy())
+        };
+        let mut found = processes.filter(of_cluster);
+        Self {
+            proc: found.next().expect("the API server runs"),
+        }
+    }
+
+    /// CPU seconds so far.
+    pub fn cpu(&self) -> f64 {
+        cpu(&self.proc)
+    }
+}
+
+/// CPU seconds of the process with this folder under /proc.
+fn cpu(proc: &Path) -> f64 {
+    let stat = fs::read_to_string(proc.join("stat")).unwrap();
+    // The name in parentheses may hold spaces; utime and stime are the 12th and 13th field after it.
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    let ticks = fields.skip(11).take(2).map(|field| field.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / TICKS
 }
 
 impl Drop for Controller {

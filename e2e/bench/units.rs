@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    by_hand::{self, Hands},
+    by_hand::{self, Hands, LetGo},
     space::Space,
 };
 
@@ -33,7 +33,7 @@ pub enum Kind {
     Task,
     /// A Task and its pod with a Task's writes, made by the client itself ([`super::by_hand`]): no controller that keeps
     /// a pod until its evidence is stored can be faster than this.
-    ByHand,
+    ByHand(LetGo),
 }
 
 /// How fast units are made.
@@ -58,7 +58,8 @@ impl Kind {
             Self::Pod => "pod",
             Self::Job => "job",
             Self::Task => "task",
-            Self::ByHand => "by-hand",
+            Self::ByHand(LetGo::AtOnce) => "by-hand",
+            Self::ByHand(LetGo::Last) => "by-hand-last",
         }
     }
 
@@ -66,7 +67,7 @@ impl Kind {
         let (group, version, kind, plural) = match self {
             Self::Pod => ("", "v1", "Pod", "pods"),
             Self::Job => ("batch", "v1", "Job", "jobs"),
-            Self::Task | Self::ByHand => ("errand.dev", "v1alpha1", "Task", "tasks"),
+            Self::Task | Self::ByHand(_) => ("errand.dev", "v1alpha1", "Task", "tasks"),
         };
         let api_version = match group {
             "" => version.to_owned(),
@@ -88,7 +89,7 @@ impl Kind {
             Self::Job => json!({"backoffLimit": 0, "template": {"spec": pod}}),
             Self::Task => json!({"functionRef": {"name": super::space::FUNCTION}}),
             // Which the controller leaves alone.
-            Self::ByHand => json!({"external": {"processor": "bench"}}),
+            Self::ByHand(_) => json!({"external": {"processor": "bench"}}),
         }
     }
 
@@ -96,7 +97,7 @@ impl Kind {
     fn end(self, object: &DynamicObject) -> Option<bool> {
         let status = object.data.get("status")?;
         match self {
-            Self::Pod | Self::Task | Self::ByHand => match status.get("phase")?.as_str()? {
+            Self::Pod | Self::Task | Self::ByHand(_) => match status.get("phase")?.as_str()? {
                 "Succeeded" => Some(true),
                 "Failed" | "Cancelled" => Some(false),
                 _ => None,
@@ -117,7 +118,7 @@ impl Kind {
     /// The unit that a pod of this name belongs to.
     pub fn owner(self, pod: &str) -> &str {
         let parts = match self {
-            Self::Pod | Self::ByHand => 0,
+            Self::Pod | Self::ByHand(_) => 0,
             Self::Job => 1,
             // Mark of the uid, and attempt.
             Self::Task => 2,
@@ -142,7 +143,10 @@ pub async fn run(client: &Client, space: &Space, kind: Kind, count: usize, pace:
     let ended = Arc::new(Mutex::new(HashMap::new()));
     let (counter, mut counted) = watch::channel(0);
     let watching = tokio::spawn(watch_ends(api.clone(), kind, ended.clone(), counter));
-    let hands = (kind == Kind::ByHand).then(|| Hands::start(client, &space.name));
+    let hands = match kind {
+        Kind::ByHand(let_go) => Some(Hands::start(client, &space.name, let_go)),
+        Kind::Pod | Kind::Job | Kind::Task => None,
+    };
     let began = Instant::now();
     let made = make(&api, kind, count, pace).await;
     let all = tokio::time::timeout(PATIENCE, counted.wait_for(|seen| *seen >= count)).await;
@@ -167,7 +171,7 @@ async fn make(api: &Api<DynamicObject>, kind: Kind, count: usize, pace: Pace) ->
         let object = DynamicObject::new(&name, &resource).data(json!({"spec": kind.spec()}));
         async move {
             let made = api.create(&PostParams::default(), &object).await?;
-            if kind == Kind::ByHand {
+            if matches!(kind, Kind::ByHand(_)) {
                 by_hand::make_pod(api.clone().into_client(), &made).await?;
             }
             Ok::<_, kube::Error>((name, Instant::now()))

@@ -41,10 +41,11 @@ pub struct Config {
     pub bad_start_grace: Duration,
     /// How long a missing Function is waited for, since `kubectl apply` of a folder may create the Task first.
     pub function_grace: Duration,
-    /// A start that takes longer is shown as Pending; a shorter one costs no write.
+    /// A start that takes longer is shown as Pending; a shorter one costs no write. Grows with the API server's lag.
     pub pending_after: Duration,
     /// A run that takes longer is shown as Running; a shorter one costs no write. Kubernetes tells a container's start in
-    /// whole seconds, so the write comes up to a second earlier than this after the true start.
+    /// whole seconds, so the write comes up to a second earlier than this after the true start. Grows with the API
+    /// server's lag.
     pub running_after: Duration,
     /// How long beyond a pod's own grace period its end is waited for before it is let go without evidence.
     pub stop_margin: Duration,

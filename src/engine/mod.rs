@@ -12,6 +12,7 @@ mod counts;
 pub mod events;
 pub mod follow;
 pub mod http;
+mod lag;
 pub mod leader;
 pub mod metrics;
 pub mod pod;

@@ -84,6 +84,7 @@ mod tests {
             request: RequestState::None,
             callback: flight,
             ttl: Duration::from_secs(60),
+            lag: Duration::ZERO,
         };
         decide(&seen, &Config::default()).step
     }

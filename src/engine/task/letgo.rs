@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// How often a pod that keeps changing is tried to be let go in one look.
+const FINALIZER_TRIES: usize = 4;
+
 /// Takes the engine's finalizer off a pod and deletes it. A pod that is gone already is no error.
 ///
 /// # Errors
@@ -67,19 +70,32 @@ async fn remove(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Err
 async fn take_finalizer(ctx: &Context, namespace: &str, pod: &PodView) -> Result<bool, Error> {
     let name = &pod.pod.name;
     let cached = ctx.caches.pods.get(&ObjectRef::new(name).within(namespace));
-    let cached = cached.filter(|cached| cached.uid() == pod.pod.uid);
-    if let Some(cached) = cached {
-        match patch_finalizers(ctx, namespace, cached.meta()).await {
-            // The pod has changed since it was cached.
-            Err(error) if error.is_conflict() => {}
+    let mut seen = cached
+        .filter(|cached| cached.uid() == pod.pod.uid)
+        .map(|cached| cached.meta().clone());
+    let mut left = FINALIZER_TRIES;
+    loop {
+        left -= 1;
+        let meta = match seen.take() {
+            Some(meta) => meta,
+            None => match live(ctx, namespace, pod).await? {
+                Some(meta) => meta,
+                None => return Ok(false),
+            },
+        };
+        match patch_finalizers(ctx, namespace, &meta).await {
+            // The pod has changed since it was seen: its kubelet reports once more, or somebody deletes it.
+            Err(error) if error.is_conflict() && left > 0 => {}
             outcome => return Ok(outcome?),
         }
     }
-    let read = ctx.pods(namespace);
-    match ctx.call("get a pod", read.get_metadata_opt(name)).await? {
-        Some(live) => Ok(patch_finalizers(ctx, namespace, &live.metadata).await?),
-        None => Ok(false),
-    }
+}
+
+async fn live(ctx: &Context, namespace: &str, pod: &PodView) -> Result<Option<ObjectMeta>, CallError> {
+    let api = ctx.pods(namespace);
+    let found = ctx.call("get a pod", api.get_metadata_opt(&pod.pod.name)).await?;
+    let meta = found.map(|found| found.metadata);
+    Ok(meta.filter(|meta| meta.uid == pod.pod.uid))
 }
 
 /// The version makes the patch fail if the finalizers have changed meanwhile.

@@ -86,6 +86,7 @@ fn decide_on(task: &Task, pods: &[PodView], change: impl FnOnce(&mut Observed)) 
         request: RequestState::None,
         callback: callback::Flight::None,
         ttl: Duration::from_secs(60),
+        lag: Duration::ZERO,
     };
     change(&mut seen);
     decide(&seen, &Config::default())
@@ -159,6 +160,30 @@ fn a_quick_start_costs_no_write_and_a_slow_one_is_shown_as_pending() {
         (status.phase, status.reason.as_deref(), status.attempts),
         (Some(Phase::Pending), Some("Starting"), Some(1))
     );
+}
+
+#[test]
+fn what_is_only_informative_waits_longer_while_the_api_server_is_slow() {
+    let task = task(json!({}), json!({}));
+    let under = |lag: u64, pod: &PodView| {
+        decide_on(&task, std::slice::from_ref(pod), |seen| {
+            seen.lag = Duration::from_millis(lag);
+        })
+        .step
+    };
+    let runs = running_since("2026-01-01T00:09:58Z");
+    assert!(matches!(under(20, &runs), Step::Write(_)));
+    // 3 s, of which 2 s have passed.
+    assert_eq!(under(100, &runs), Step::Rest(Some(Duration::from_secs(1))));
+    // 16.5 s, but the lag may be less in a moment.
+    assert_eq!(under(1000, &runs), Step::Rest(Some(Duration::from_millis(1500))));
+    let waits = PodView {
+        created_at: at("2026-01-01T00:09:53Z"),
+        ..pod(RunState::Waiting(Waiting::Starting))
+    };
+    assert!(matches!(under(20, &waits), Step::Write(_)));
+    assert_eq!(under(100, &waits), Step::Rest(Some(Duration::from_secs(3))));
+    assert_eq!(under(1000, &waits), Step::Rest(Some(Duration::from_secs(5))));
 }
 
 #[test]

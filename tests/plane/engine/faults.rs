@@ -72,6 +72,32 @@ async fn conflicts_are_met_with_a_fresh_look() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_changes_while_it_is_let_go_is_let_go_in_the_same_look() {
+    let conflicts = Arc::new(AtomicUsize::new(0));
+    let count = conflicts.clone();
+    let world = World::start_with(|setup| {
+        setup.fault = Some(Arc::new(move |request| {
+            let pod = request.method() == Method::PATCH && request.uri().path().contains("/pods/");
+            match pod && count.fetch_add(1, Ordering::SeqCst) < 3 {
+                true => Fault::Status(409, "Conflict"),
+                false => Fault::None,
+            }
+        }));
+    })
+    .await;
+    world.task("t", inline("echo fine")).await;
+    assert_eq!(world.succeeded("t").await.body.as_deref(), Some("fine\n"));
+    world.no_pods().await;
+    assert_eq!(
+        conflicts.load(Ordering::SeqCst),
+        4,
+        "three conflicts, and the write"
+    );
+    assert_eq!(world.looks("take the finalizer off a pod"), 0);
+    assert!(world.looks("ok") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_api_server_delay_a_task_and_lose_nothing() {
     let errors = Arc::new(AtomicUsize::new(0));
     let count = errors.clone();

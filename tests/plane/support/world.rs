@@ -539,6 +539,18 @@ impl World {
         .await;
     }
 
+    /// How many looks came to this end.
+    pub fn looks(&self, outcome: &str) -> usize {
+        let text = self.metrics.encode().unwrap();
+        let of_outcome = |line: &&str| {
+            line.starts_with("errand_reconciles_total") && line.contains(&format!("outcome=\"{outcome}\""))
+        };
+        let counts = text.lines().filter(of_outcome);
+        counts
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap())
+            .sum()
+    }
+
     pub async fn namespace(&self, name: &str) {
         let namespace: Namespace = serde_json::from_value(
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
