@@ -28,6 +28,7 @@ use super::{
     events::Events,
     lag::Lag,
     leader::Leadership,
+    leaving::Leaving,
     metrics::Metrics,
     pod,
     progress::ProgressDesk,
@@ -133,6 +134,8 @@ pub struct Context {
     pub recent: Recent,
     /// Pods let go that the cache may still show.
     pub released: Released,
+    /// Pods that wait to be let go.
+    pub leaving: Leaving,
     /// How long the API server takes to answer.
     pub lag: Lag,
     /// Requests to HTTP functions.

@@ -14,6 +14,7 @@ pub mod follow;
 pub mod http;
 mod lag;
 pub mod leader;
+mod leaving;
 pub mod metrics;
 pub mod pod;
 mod poison;

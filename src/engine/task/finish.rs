@@ -106,7 +106,7 @@ pub async fn finish(
     ctx.leave_queue(&subject.uid);
     ctx.requests.forget(&subject.uid);
     ctx.progress.forget(&subject.uid);
-    letgo::release(ctx, &subject.namespace, pod).await?;
+    letgo::release_soon(ctx, subject, pod).await?;
     Ok(Action::await_change())
 }
 

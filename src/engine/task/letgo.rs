@@ -16,9 +16,11 @@ use super::{
     view::PodView,
 };
 use crate::{
+    chain::chain,
     crd::CAPTURE_FINALIZER,
     engine::{
         context::{CallError, Context},
+        leaving::Place,
         schedule,
     },
 };
@@ -26,12 +28,54 @@ use crate::{
 /// How often a pod that keeps changing is tried to be let go in one look.
 const FINALIZER_TRIES: usize = 4;
 
+/// A pod that could not be let go is looked at again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Lets a pod of a Task go as soon as it has its turn; the ends of other Tasks go first.
+///
+/// # Errors
+/// [`Error::Call`] where it was not put off and the API server did not do it. What goes wrong later has the Task looked
+/// at again.
+pub async fn release_soon(ctx: &Arc<Context>, subject: &Subject, pod: Option<&PodView>) -> Result<(), Error> {
+    let Some(pod) = pod else { return Ok(()) };
+    let uid = pod.pod.uid.clone().unwrap_or_default();
+    if ctx.released.has(&uid) {
+        return Ok(());
+    }
+    match ctx.leaving.enter(&uid) {
+        Place::Held => Ok(()),
+        Place::None => release(ctx, &subject.namespace, pod).await,
+        Place::Taken => {
+            let (ctx, pod, task) = (ctx.clone(), pod.clone(), subject.reference());
+            let namespace = subject.namespace.clone();
+            tokio::spawn(async move {
+                let stop = ctx.leadership.stop().clone();
+                let outcome = stop.run_until_cancelled(in_turn(&ctx, &namespace, &pod)).await;
+                ctx.leaving.leave(&uid);
+                if let Some(Err(error)) = outcome {
+                    tracing::warn!(pod = %pod.pod.name, %namespace, error = %chain(&error), "a pod was not let go");
+                    stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+                    ctx.wake(task);
+                }
+            });
+            Ok(())
+        }
+    }
+}
+
+async fn in_turn(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Error> {
+    let _turn = ctx.leaving.turn().await;
+    let measure = ctx.metrics.reconcile("release");
+    let outcome = release(ctx, namespace, pod).await;
+    measure.outcome(outcome.as_ref().map_or_else(|error| error.label(), |()| "ok"));
+    outcome
+}
+
 /// Takes the engine's finalizer off a pod and deletes it. A pod that is gone already is no error.
 ///
 /// # Errors
 /// [`Error::Call`] where the API server did not do it.
-pub async fn release(ctx: &Context, namespace: &str, pod: Option<&PodView>) -> Result<(), Error> {
-    let Some(pod) = pod else { return Ok(()) };
+async fn release(ctx: &Context, namespace: &str, pod: &PodView) -> Result<(), Error> {
     let uid = pod.pod.uid.as_deref().unwrap_or_default();
     if ctx.released.has(uid) {
         return Ok(());
@@ -207,7 +251,7 @@ pub async fn sweep_orphans(ctx: &Context) -> Result<usize, Error> {
                 continue;
             }
         }
-        release(ctx, &namespace, Some(&ctx.view(&pod))).await?;
+        release(ctx, &namespace, &ctx.view(&pod)).await?;
         released += 1;
     }
     Ok(released)

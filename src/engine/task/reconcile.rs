@@ -120,12 +120,8 @@ pub async fn reconcile(cached: Arc<Task>, ctx: Arc<Context>) -> Result<Action, E
     let plan = plan::decide(&seen, &ctx.config);
     tracing::debug!(task = %subject.name, namespace = %subject.namespace, step = ?plan.step, "decided");
     for name in &plan.let_go {
-        letgo::release(
-            &ctx,
-            &subject.namespace,
-            pods.iter().find(|pod| pod.pod.name == *name),
-        )
-        .await?;
+        let pod = pods.iter().find(|pod| pod.pod.name == *name);
+        letgo::release_soon(&ctx, &subject, pod).await?;
     }
     act(&ctx, &subject, &seen, current, plan.step).await
 }
