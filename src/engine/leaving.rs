@@ -28,7 +28,7 @@ pub enum Place {
     /// It was in the line already.
     Held,
     /// The line is full: it goes at once.
-    None,
+    Full,
 }
 
 impl Default for Leaving {
@@ -48,7 +48,7 @@ impl Leaving {
             return Place::Held;
         }
         if waiting.len() >= WAITING {
-            return Place::None;
+            return Place::Full;
         }
         waiting.insert(uid.to_owned());
         Place::Taken
@@ -90,7 +90,7 @@ mod tests {
         for n in 0..WAITING {
             assert_eq!(leaving.enter(&n.to_string()), Place::Taken);
         }
-        assert_eq!(leaving.enter("late"), Place::None);
+        assert_eq!(leaving.enter("late"), Place::Full);
         assert_eq!(leaving.enter("7"), Place::Held);
         leaving.leave("7");
         assert_eq!(leaving.enter("late"), Place::Taken);

@@ -44,7 +44,7 @@ pub async fn release_soon(ctx: &Arc<Context>, subject: &Subject, pod: Option<&Po
     }
     match ctx.leaving.enter(&uid) {
         Place::Held => Ok(()),
-        Place::None => release(ctx, &subject.namespace, pod).await,
+        Place::Full => release(ctx, &subject.namespace, pod).await,
         Place::Taken => {
             let (ctx, pod, task) = (ctx.clone(), pod.clone(), subject.reference());
             let namespace = subject.namespace.clone();
